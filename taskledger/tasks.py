@@ -1,20 +1,31 @@
 """What the ledger knows of one task: a pure projection of the set of its events, so order and repetition cannot matter."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import IntEnum
+from typing import Any
 
 from taskledger import failures
-from taskledger.events import Event
+from taskledger.events import TASK_EVENT_TYPES, Event, integer
+
+#: characters of args, kwargs, a result or an exception that a task or run keeps; the event keeps all
+MAX_TEXT_CHARS = 16_384
+#: characters of a traceback that a run keeps: its start and its end
+MAX_TRACEBACK_CHARS = 65_536
+#: characters of a task name, queue, host name or routing key
+MAX_NAME_CHARS = 512
 
 
 class State(IntEnum):
-    """Celery's states, stored as these numbers; the number is also the rank of a state within one run.
+    """Celery's states, stored as these numbers.
 
-    CANCELLED is the end that Celery announces as `task-cancelled`: the worker gave a run up after it lost its broker,
-    and the broker will deliver the task again (celery/worker/request.py, `_announce_cancelled`).
+    UNKNOWN: only events of unknown types were seen. CANCELLED is what Celery announces as `task-cancelled`: the worker
+    gave the run up when it lost its broker, which will deliver the task again (celery/worker/request.py,
+    `_announce_cancelled`).
     """
 
+    UNKNOWN = 0
     PENDING = 10
     RECEIVED = 20
     STARTED = 30
@@ -29,3 +40,333 @@ class State(IntEnum):
     def is_end(self) -> bool:
         """Whether a task in this state does nothing more by itself."""
         return self >= State.REJECTED
+
+
+#: How each ending event leaves its run.
+ENDS = {
+    "task-cancelled": State.CANCELLED,
+    "task-retried": State.RETRY,
+    "task-rejected": State.REJECTED,
+    "task-revoked": State.REVOKED,
+    "task-failed": State.FAILURE,
+    "task-succeeded": State.SUCCESS,
+}
+#: Order of events that carry the same timestamp.
+RANK = {"task-sent": 0, "task-received": 1, "task-started": 2, **{kind: int(state) for kind, state in ENDS.items()}}
+#: Celery 5.7 announces a hard time limit twice, and a terminated task may be revoked twice: once is true.
+_ANNOUNCED_TWICE = frozenset({State.FAILURE, State.REVOKED, State.REJECTED})
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One delivery of a task to a worker; it was executed if `started_at` is known."""
+
+    number: int
+    state: State
+    worker: str | None
+    pid: int | None
+    retries: int | None
+    sent_at: int | None
+    received_at: int | None
+    started_at: int | None
+    ended_at: int | None
+    runtime_s: float | None
+    exception: str | None
+    traceback: str | None
+    failure: failures.Failure | None
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is known of one task id; times in microseconds since the epoch, texts as Celery's reprs, cut with a mark."""
+
+    id: str
+    name: str | None
+    state: State
+    first_at: int
+    sent_at: int | None
+    received_at: int | None
+    started_at: int | None
+    ended_at: int | None
+    eta_at: int | None
+    expires_at: int | None
+    wait_s: float | None
+    runtime_s: float | None
+    retries: int | None
+    worker: str | None
+    client: str | None
+    queue: str | None
+    routing_key: str | None
+    root_id: str | None
+    parent_id: str | None
+    args: str | None
+    kwargs: str | None
+    result: str | None
+    exception: str | None
+    events: int
+    runs: tuple[Run, ...]
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A run while its events are being gathered."""
+
+    worker: str | None
+    received: Event | None = None
+    started: Event | None = None
+    ended: Event | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def first(self) -> Event:
+        event = self.received or self.started or self.ended
+        assert event is not None  # a draft is only made from an event
+        return event
+
+
+def project(task_id: str, events: Iterable[Event]) -> Task:
+    """The task that these events tell of: a function of their set alone.
+
+    Raises ValueError for no events at all.
+    """
+    story = sorted({event.id: event for event in events}.values(), key=_story_order)
+    if not story:
+        raise ValueError("a task is made of at least one event")
+    known = [event for event in story if event.type in TASK_EVENT_TYPES]
+    sents = [event for event in known if event.type == "task-sent"]
+    drafts = _gather_runs(known)
+    runs = tuple(_run(number, draft, sents, drafts) for number, draft in enumerate(drafts, 1))
+    return _task(task_id, story, sents, runs)
+
+
+def fold(task: Task, known: Iterable[Event], event: Event) -> Task:
+    """The task after one more event, given the events it was made of; the same event again changes nothing."""
+    return project(task.id, [*known, event])
+
+
+def _story_order(event: Event) -> tuple[int, int, int, bytes]:
+    return (event.at, RANK.get(event.type, 0), event.clock or 0, event.id)
+
+
+def _gather_runs(story: Sequence[Event]) -> list[_Draft]:
+    drafts: list[_Draft] = []
+    for event in story:
+        if event.type == "task-received":
+            drafts.append(_Draft(event.hostname, received=event))
+        elif event.type == "task-started":
+            _waiting(drafts, event).started = event
+        elif event.type in ENDS:
+            _end(drafts, event)
+    return drafts
+
+
+def _waiting(drafts: list[_Draft], event: Event) -> _Draft:
+    """The oldest run on this worker that was received and neither started nor ended; else a new one."""
+    for draft in drafts:
+        if draft.worker == event.hostname and draft.started is None and draft.ended is None:
+            return draft
+    return _add(drafts, event)
+
+
+def _add(drafts: list[_Draft], event: Event) -> _Draft:
+    drafts.append(_Draft(event.hostname))
+    return drafts[-1]
+
+
+def _end(drafts: list[_Draft], event: Event) -> None:
+    """Close the run this event ends: one that is running here, else one that waits here, else one nobody saw begin."""
+    here = [draft for draft in drafts if draft.worker == event.hostname]
+    running = [draft for draft in here if draft.started is not None and draft.ended is None]
+    if running:
+        running[0].ended = event
+        return
+    if here and _repeats(here[-1], event):
+        here[-1].notes.extend(_notes(event))
+        return
+    waiting = [draft for draft in here if draft.ended is None]
+    (waiting[0] if waiting else _add(drafts, event)).ended = event
+
+
+def _repeats(draft: _Draft, event: Event) -> bool:
+    """Whether this end only says again how the run ended: a second failure, or a rejection after a failure."""
+    if draft.ended is None:
+        return False
+    before, now = ENDS[draft.ended.type], ENDS[event.type]
+    return now in _ANNOUNCED_TWICE and (before == now or (before == State.FAILURE and now == State.REJECTED))
+
+
+def _run(number: int, draft: _Draft, sents: Sequence[Event], drafts: Sequence[_Draft]) -> Run:
+    ended, end = draft.ended, draft.ended.fields if draft.ended else {}
+    retries = _attempt(draft, drafts)
+    failure = None
+    if ended and ended.type in ("task-failed", "task-retried"):
+        failure = failures.describe(text(end.get("exception")), text(end.get("traceback")))
+    return Run(
+        number=number,
+        state=ENDS[ended.type] if ended else State.STARTED if draft.started else State.RECEIVED,
+        worker=name(draft.worker),
+        pid=draft.first.pid,
+        retries=retries,
+        sent_at=next((event.at for event in sents if retries is not None and _retries(event) == retries), None),
+        received_at=draft.received.at if draft.received else None,
+        started_at=draft.started.at if draft.started else None,
+        ended_at=ended.at if ended else None,
+        runtime_s=_runtime(draft),
+        exception=cut(failure.text) if failure else None,
+        traceback=cut(text(end.get("traceback")), MAX_TRACEBACK_CHARS) if failure else None,
+        failure=failure,
+        note="; ".join(dict.fromkeys([*(_notes(ended) if ended else ()), *draft.notes])) or None,
+    )
+
+
+def _attempt(draft: _Draft, drafts: Sequence[_Draft]) -> int | None:
+    """Celery's retry count of a run: only task-received says it; else it follows from the retries seen before."""
+    if draft.received is not None:
+        return _retries(draft.received)
+    return sum(
+        1 for other in drafts if other.ended and other.ended.type == "task-retried" and other.ended.at < draft.first.at
+    )
+
+
+def _retries(event: Event) -> int | None:
+    return integer(event.fields.get("retries"))
+
+
+def _runtime(draft: _Draft) -> float | None:
+    """Seconds: as the worker measured, else from start to end (failures carry no runtime)."""
+    if draft.ended is None:
+        return None
+    measured = draft.ended.fields.get("runtime")
+    if isinstance(measured, int | float) and not isinstance(measured, bool) and 0 <= measured < 1e12:
+        return float(measured)
+    return (draft.ended.at - draft.started.at) / 1e6 if draft.started else None
+
+
+def _notes(event: Event) -> list[str]:
+    """What an end says beside its state."""
+    fields = event.fields
+    if event.type == "task-revoked":
+        return [word for word in ("terminated", "expired") if fields.get(word)]
+    if event.type == "task-rejected":
+        return ["requeued" if fields.get("requeue") else "dropped"]
+    return []
+
+
+def _task(task_id: str, story: Sequence[Event], sents: Sequence[Event], runs: tuple[Run, ...]) -> Task:
+    last = _telling(runs)
+    sent = sents[0] if sents else None
+    started = [run.started_at for run in runs if run.started_at is not None]
+    eta_at = moment(_first(story, "eta"))
+    return Task(
+        id=task_id,
+        name=name(_first(story, "name")),
+        state=last.state if last else State.PENDING if sent else State.UNKNOWN,
+        first_at=story[0].at,
+        sent_at=sent.at if sent else None,
+        received_at=min((run.received_at for run in runs if run.received_at is not None), default=None),
+        started_at=last.started_at if last else None,
+        ended_at=last.ended_at if last and last.state.is_end else None,
+        eta_at=eta_at,
+        expires_at=moment(_first(story, "expires")),
+        wait_s=_wait(sent, eta_at, min(started, default=None)),
+        runtime_s=last.runtime_s if last else None,
+        retries=max((run.retries for run in runs if run.retries is not None), default=None),
+        worker=last.worker if last else None,
+        client=name(sent.hostname) if sent else None,
+        queue=name(_first(story, "queue")),
+        routing_key=name(_first(story, "routing_key")),
+        root_id=_relative(story, "root_id", task_id),
+        parent_id=_relative(story, "parent_id", task_id),
+        args=cut(text(_first(story, "args"))),
+        kwargs=cut(text(_first(story, "kwargs"))),
+        result=cut(text(_last(story, "task-succeeded", "result"))),
+        exception=next((run.exception for run in reversed(runs) if run.exception), None),
+        events=len(story),
+        runs=runs,
+    )
+
+
+def _telling(runs: Sequence[Run]) -> Run | None:
+    """The run whose state is the task's: the last, unless it only waits while an earlier one has ended since."""
+    if not runs:
+        return None
+    last = runs[-1]
+    if last.started_at is None and last.ended_at is None and last.received_at is not None:
+        later = [
+            run for run in runs if run.ended_at is not None and run.ended_at > last.received_at and run.state.is_end
+        ]
+        return later[-1] if later else last
+    return last
+
+
+def _wait(sent: Event | None, eta_at: int | None, started_at: int | None) -> float | None:
+    """Seconds in the queue: from sending (or the ETA, if later) to the first start; clocks that disagree give 0."""
+    if sent is None or started_at is None:
+        return None
+    return max(0, started_at - max(sent.at, eta_at or 0)) / 1e6
+
+
+def _first(story: Sequence[Event], key: str) -> Any:
+    return next((event.fields[key] for event in story if event.fields.get(key) is not None), None)
+
+
+def _last(story: Sequence[Event], kind: str, key: str) -> Any:
+    return next((event.fields.get(key) for event in reversed(story) if event.type == kind), None)
+
+
+def _relative(story: Sequence[Event], key: str, task_id: str) -> str | None:
+    """A root or parent id; a retried task names itself as its parent (celery/app/task.py), which is no relation."""
+    for event in story:
+        value = event.fields.get(key)
+        if isinstance(value, str) and value and value != task_id:
+            return value[:255]
+    return None
+
+
+def text(value: Any) -> str | None:
+    """Any value as text that every database can hold: NUL and lone surrogates become visible escapes."""
+    if value is None:
+        return None
+    string = value if isinstance(value, str) else str(value)
+    if "\x00" in string:
+        string = string.replace("\x00", "\\x00")
+    try:
+        string.encode()
+    except UnicodeEncodeError:
+        string = string.encode("utf-8", "backslashreplace").decode()
+    return string
+
+
+def cut(string: str | None, limit: int = MAX_TEXT_CHARS) -> str | None:
+    """At most `limit` characters: the start and the end, with a mark that says how much is missing between."""
+    if string is None or len(string) <= limit:
+        return string
+    half = limit // 2 - 40
+    return f"{string[:half]}\n… [{len(string) - 2 * half:,} characters cut by taskledger] …\n{string[-half:]}"
+
+
+def name(value: Any) -> str | None:
+    """A name as text of at most MAX_NAME_CHARS characters; the end of a longer one is replaced by a mark."""
+    string = text(value)
+    if not string:
+        return None
+    return string if len(string) <= MAX_NAME_CHARS else string[: MAX_NAME_CHARS - 1] + "…"
+
+
+def moment(value: Any) -> int | None:
+    """Microseconds since the epoch of an ISO 8601 text (Celery's eta and expires); None where there is none.
+
+    Celery writes them with an offset; a text without one is UTC (celery/app/amqp.py, `as_task_v2`).
+    """
+    if not isinstance(value, str) or len(value) > 40:
+        return None
+    try:
+        parsed = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    try:
+        return round(aware.timestamp() * 1_000_000)
+    except (OverflowError, ValueError):
+        return None

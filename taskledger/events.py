@@ -1,0 +1,192 @@
+"""Decode what arrives on the wire into events whose identity is their content, or say why that cannot be done.
+
+The facts about Celery's wire format: celery/events/dispatcher.py. A message is one JSON object, or (prefork workers,
+group `task`) a list of them under the routing key `task.multi`.
+"""
+
+import json
+import math
+import re
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import orjson
+
+#: bytes; a larger message is quarantined unread. Redis drops subscribers that lag 32 MB behind, so nothing near it is sane.
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+#: bytes of a malformed message that are kept
+MAX_QUARANTINED_BYTES = 64 * 1024
+#: characters; Celery's own result backends stop at 155 to 255
+MAX_TASK_ID_CHARS = 255
+#: characters
+MAX_TYPE_CHARS = 255
+#: seconds since the epoch at which the year 10000 begins
+YEAR_10000_S = 253_402_300_800
+
+INT64_MAX = 2**63 - 1
+
+JSON_CONTENT_TYPES = frozenset({"application/json", "application/x-json", "text/json"})
+
+#: Every task-* event that Celery 5.4 to 5.7 sends (celery/app/amqp.py, celery/worker/request.py, celery/worker/strategy.py).
+TASK_EVENT_TYPES = frozenset(
+    {
+        "task-sent",
+        "task-received",
+        "task-started",
+        "task-succeeded",
+        "task-failed",
+        "task-retried",
+        "task-revoked",
+        "task-rejected",
+        "task-cancelled",
+    }
+)
+WORKER_EVENT_TYPES = frozenset({"worker-online", "worker-heartbeat", "worker-offline"})
+
+# orjson turns integers beyond 64 bits into floats without a word; 19 digits in a row send a message down the exact path.
+_LONG_INTEGER = re.compile(rb"\d{19}")
+
+
+class Event(NamedTuple):
+    """A fact Celery announced. `body` is the canonical JSON of the original event, whole; `id` is its identity.
+
+    `at` is the event's own timestamp in microseconds since the epoch, UTC, as it was sent: Celery's `timestamp` already
+    is a UTC epoch, and `utcoffset` says only which zone the sender lives in (celery/events/event.py).
+    """
+
+    id: bytes
+    type: str
+    at: int
+    hostname: str | None
+    pid: int | None
+    clock: int | None
+    task_id: str | None
+    fields: dict[str, Any]
+    body: bytes
+
+
+class Malformed(NamedTuple):
+    """Input that cannot be used: why (`reason` is a stable word, `detail` a sentence) and the start of its bytes."""
+
+    id: bytes
+    reason: str
+    detail: str
+    body: bytes
+    size: int
+
+
+def decode(
+    body: bytes, content_type: str = "application/json", content_encoding: str = "utf-8"
+) -> list[Event | Malformed]:
+    """Every event of one message, in the order sent; what cannot be used comes as Malformed in its place.
+
+    Never raises for any input. Only JSON is read; a compressed body must have been refused before (see `refuse`).
+    """
+    if len(body) > MAX_MESSAGE_BYTES:
+        return [refuse(body, "too-large", f"{len(body):,} bytes; at most {MAX_MESSAGE_BYTES:,} are read")]
+    if content_type not in JSON_CONTENT_TYPES:
+        return [refuse(body, "content-type", f"content type {content_type[:80]!r} is not read; only JSON is")]
+    try:
+        document, is_exact = _loads(body, content_encoding)
+    except (ValueError, RecursionError, LookupError) as error:
+        return [refuse(body, "not-json", f"not readable as JSON: {str(error)[:200]}")]
+    items = document if isinstance(document, list) else [document]
+    return [_event(item, is_exact=is_exact) for item in items]
+
+
+def refuse(body: bytes, reason: str, detail: str) -> Malformed:
+    """Input that is set aside, identified by its bytes so that a redelivery is not counted twice."""
+    return Malformed(blake2b(body, digest_size=16).digest(), reason, detail, body[:MAX_QUARANTINED_BYTES], len(body))
+
+
+def canonical(fields: dict[str, Any], *, is_exact: bool = True) -> bytes:
+    """The one spelling of an event's content: sorted keys, no white space, UTF-8.
+
+    `is_exact` says that orjson can write every value as it is; else the standard library does, which keeps
+    integers of any size, NaN and lone surrogates.
+    """
+    if is_exact:
+        try:
+            return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+        except (TypeError, ValueError):
+            pass  # nested too deep, or text that is not Unicode: the slower way keeps it
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return text.encode()
+
+
+def restore(body: bytes) -> dict[str, Any]:
+    """The original event from its canonical JSON."""
+    document: dict[str, Any] = _loads(body, "utf-8")[0]
+    return document
+
+
+def identity(at: int, body: bytes) -> bytes:
+    """16 bytes: the millisecond of the event (6 bytes, so that ids sort by time), then 80 bits of blake2b of its content."""
+    return (at // 1000).to_bytes(6, "big") + blake2b(body, digest_size=10).digest()
+
+
+def first_id_at(at: int) -> bytes:
+    """The smallest id an event of that moment can have: with it, a span of time is a range of ids."""
+    return (max(at, 0) // 1000).to_bytes(6, "big") + bytes(10)
+
+
+def _loads(body: bytes, encoding: str) -> tuple[Any, bool]:
+    if encoding.lower() not in ("utf-8", "utf8", "us-ascii", "ascii", "binary", ""):
+        body = body.decode(encoding).encode()
+    if _LONG_INTEGER.search(body) is None:
+        try:
+            return orjson.loads(body), True
+        except orjson.JSONDecodeError:
+            pass  # NaN, infinity and lone surrogates are no JSON to orjson, but Python's json sends them
+    return json.loads(body), False
+
+
+def _event(item: Any, *, is_exact: bool) -> Event | Malformed:
+    if not isinstance(item, dict):
+        return _refuse_item(item, "not-an-object", f"an event is an object, this is {type(item).__name__}")
+    try:
+        body = canonical(item, is_exact=is_exact)
+    except (ValueError, RecursionError) as error:
+        return _refuse_item(item, "too-deep", str(error)[:200])
+    kind, timestamp = item.get("type"), item.get("timestamp")
+    if not isinstance(kind, str) or not 0 < len(kind) <= MAX_TYPE_CHARS:
+        return refuse(body, "bad-type", f"`type` must be text of 1 to {MAX_TYPE_CHARS} characters")
+    if not _is_moment(timestamp):
+        return refuse(
+            body, "bad-timestamp", f"`timestamp` must be seconds between 1970 and 9999, not {str(timestamp)[:60]}"
+        )
+    task_id = item.get("uuid")
+    if not isinstance(task_id, str) or not 0 < len(task_id) <= MAX_TASK_ID_CHARS:
+        if kind in TASK_EVENT_TYPES:
+            return refuse(body, "bad-task-id", f"`uuid` must be text of 1 to {MAX_TASK_ID_CHARS} characters")
+        task_id = None
+    at = round(timestamp * 1_000_000)
+    hostname = item.get("hostname")
+    return Event(
+        identity(at, body),
+        kind,
+        at,
+        hostname if isinstance(hostname, str) and hostname else None,
+        integer(item.get("pid")),
+        integer(item.get("clock")),
+        task_id,
+        item,
+        body,
+    )
+
+
+def _refuse_item(item: Any, reason: str, detail: str) -> Malformed:
+    return refuse(str(item)[:MAX_QUARANTINED_BYTES].encode("utf-8", "backslashreplace"), reason, detail)
+
+
+def _is_moment(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and 0 <= value < YEAR_10000_S
+
+
+def integer(value: Any) -> int | None:
+    """The value if it is an integer that a 64-bit column holds, else None (the original stays in the body)."""
+    if isinstance(value, int) and not isinstance(value, bool) and -INT64_MAX <= value <= INT64_MAX:
+        return value
+    return None

@@ -1,0 +1,95 @@
+"""Which runs failed in the same way: the class, message and innermost application frame of a failure, and their fingerprint."""
+
+import re
+from hashlib import blake2b
+from typing import NamedTuple
+
+#: Version of the grouping rule; a new rule gets a new number so that old groups keep their meaning.
+RULE = 1
+
+#: characters of a title
+MAX_TITLE_CHARS = 300
+
+_FRAME = re.compile(r'^\s*File "(?P<path>[^"\n]+)", line (?P<line>\d+), in (?P<function>.+)$', re.MULTILINE)
+_LIBRARY = re.compile(
+    r"site-packages|dist-packages|[/\\]lib[/\\]python\d|<frozen |[/\\]celery[/\\](app|worker|utils|canvas)"
+)
+_LAST_LINE = re.compile(r"^(?P<cls>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$", re.DOTALL)
+_REPR = re.compile(r"^(?P<cls>[A-Za-z_][\w.]*)\((?P<message>.*)\)$", re.DOTALL)
+# What differs between two failures of the same kind: quoted values, ids, numbers, paths.
+_VARIABLE = re.compile(
+    r"'[^']*'|\"[^\"]*\""
+    r"|\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"
+    r"|\b0x[0-9a-fA-F]+\b|\b(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}\b"
+    r"|(?:[A-Za-z]:)?(?:[/\\][\w.\-]+){2,}"
+    r"|\d+(?:\.\d+)?"
+)
+# Celery's stand-in when the real exception could not be pickled or the child was killed: it says nothing.
+_EMPTY = frozenset({"ExceptionWithTraceback", "ExceptionInfo", "UnpickleableExceptionWrapper"})
+
+
+class Failure(NamedTuple):
+    """What is known of one failure: short class name, message and innermost application frame ("proj.py:35 in charge")."""
+
+    cls: str
+    message: str
+    frame: str | None
+
+    @property
+    def title(self) -> str:
+        """Class and message with what varies replaced by `*`."""
+        message = _VARIABLE.sub("*", self.message).strip()
+        return (f"{self.cls}: {message}" if message else self.cls)[:MAX_TITLE_CHARS]
+
+    @property
+    def text(self) -> str:
+        """Class and message as people write them."""
+        return f"{self.cls}: {self.message}" if self.message else self.cls
+
+
+def describe(exception: str | None, traceback: str | None) -> Failure:
+    """The failure that Celery's `exception` (a repr) and `traceback` (text) tell of.
+
+    The last line of the traceback wins: for a killed child or a hard time limit the repr is the empty
+    `ExceptionWithTraceback()`, while the traceback still names the class.
+    """
+    cls, message = _last_line(traceback or "") or _repr(exception or "")
+    return Failure(cls.rpartition(".")[2] or "Error", message, _frame(traceback or ""))
+
+
+def fingerprint(task_name: str | None, failure: Failure) -> bytes:
+    """16 bytes that are equal for failures of one task with the same class, message shape and frame (line numbers aside)."""
+    frame = re.sub(r":\d+ in ", " in ", failure.frame or "")
+    parts = (str(RULE), task_name or "", failure.cls, failure.title, frame)
+    return blake2b("\x1f".join(parts).encode("utf-8", "backslashreplace"), digest_size=16).digest()
+
+
+def _last_line(traceback: str) -> tuple[str, str] | None:
+    """Class and message after the last frame; a message may go on over several lines."""
+    frames = list(_FRAME.finditer(traceback))
+    if not frames and not traceback.strip():
+        return None
+    lines = traceback[frames[-1].end() if frames else 0 :].strip("\n").split("\n")
+    start = next((n for n, line in enumerate(lines) if line[:1].strip() and not line.startswith("Traceback")), None)
+    found = _LAST_LINE.match("\n".join(lines[start:]).strip()) if start is not None else None
+    return (found["cls"], found["message"] or "") if found else None
+
+
+def _repr(exception: str) -> tuple[str, str]:
+    found = _REPR.match(exception.strip())
+    if not found:
+        return ("Error", exception.strip())
+    if found["cls"] in _EMPTY:
+        return (found["cls"], "")
+    message = found["message"].strip().rstrip(",")
+    if len(message) > 1 and message[0] in "'\"" and message[-1] == message[0]:
+        message = message[1:-1]
+    return (found["cls"], message)
+
+
+def _frame(traceback: str) -> str | None:
+    for found in reversed(list(_FRAME.finditer(traceback))):
+        if not _LIBRARY.search(found["path"]):
+            file = re.split(r"[/\\]", found["path"])[-1]
+            return f"{file}:{found['line']} in {found['function'].strip()}"[:255]
+    return None

@@ -1,0 +1,154 @@
+"""Opening a ledger: one SQLAlchemy engine, set up for what each database needs."""
+
+import sqlite3
+from contextlib import contextmanager
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+
+from taskledger.errors import LedgerAway, LedgerError, SettingsError
+
+#: seconds that SQLite waits for another writer
+BUSY_TIMEOUT_S = 30
+#: the drivers that `pip install taskledger` brings
+DRIVERS = {
+    "postgresql": "postgresql+psycopg",
+    "postgres": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mariadb+pymysql",
+}
+
+
+class Ledger:
+    """An open ledger. `write` gives a transaction that may write, `read` one that only reads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @property
+    def dialect(self) -> str:
+        """sqlite, postgresql, mysql or mariadb."""
+        return self.engine.dialect.name
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction. Raises LedgerAway when the database cannot be reached or is locked for too long."""
+        with translated(self.engine.url), self.engine.connect() as connection:
+            # SQLite must take its write lock at once: upgrading a read lock later fails without waiting.
+            connection.info["immediate"] = True
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent look at the ledger."""
+        with translated(self.engine.url), self.engine.connect() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_ledger(url: str, *, echo: bool = False) -> Ledger:
+    """The ledger at that SQLAlchemy URL; connects on first use. Raises SettingsError for a URL that cannot be meant."""
+    address = parse_url(url)
+    options: dict[str, Any] = {"echo": echo, "pool_pre_ping": True}
+    if address.get_backend_name() == "sqlite":
+        _make_folder(address)
+        options["connect_args"] = {"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}
+    else:
+        # A transaction must see what another recorder committed while it waited for a row lock.
+        options |= {"isolation_level": "READ COMMITTED", "pool_size": 10, "max_overflow": 10}
+        options["connect_args"] = {"connect_timeout": 10}
+    try:
+        engine = create_engine(address, **options)
+    except (ImportError, NoSuchModuleError) as error:
+        raise SettingsError(f"cannot open {masked(url)}: its driver is not installed ({error})") from error
+    if engine.dialect.name == "sqlite":
+        _prepare_sqlite(engine)
+    return Ledger(engine)
+
+
+def parse_url(url: str) -> URL:
+    """A database URL with the driver we bring, where none was named."""
+    try:
+        address = make_url(url)
+    except ArgumentError as error:
+        raise SettingsError(
+            f"the database URL {masked(url)!r} is not one: it looks like sqlite:///file.sqlite3 or postgresql://user@host/name"
+        ) from error
+    if address.drivername in DRIVERS:
+        address = address.set(drivername=DRIVERS[address.drivername])
+    if address.get_backend_name() not in ("sqlite", "postgresql", "mysql", "mariadb"):
+        raise SettingsError(
+            f"the database {address.get_backend_name()!r} in {masked(url)!r} is not supported: use sqlite, postgresql, mysql or mariadb"
+        )
+    return address
+
+
+def masked(url: str) -> str:
+    """The URL without its password."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return url.split("@")[-1]
+
+
+@contextmanager
+def translated(url: URL) -> Iterator[None]:
+    """Turn a database that is away into LedgerAway, with a sentence; other faults of the driver stay what they are."""
+    try:
+        yield
+    except OperationalError as error:
+        where = url.render_as_string(hide_password=True)
+        if _is_missing_table(error):
+            raise LedgerError(f"{where} has no taskledger tables: run `taskledger db upgrade`") from error
+        raise LedgerAway(f"cannot use the database {where}: {reason(error)}") from error
+
+
+def reason(error: DBAPIError) -> str:
+    """The driver's own words in one line."""
+    return " ".join(str(error.orig).split())[:300]
+
+
+def _is_missing_table(error: DBAPIError) -> bool:
+    return "no such table" in str(error.orig)
+
+
+def _make_folder(address: URL) -> None:
+    if not address.database or address.database == ":memory:" or address.database.startswith("file:"):
+        return
+    folder = Path(address.database).absolute().parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"cannot make the folder {folder} for the database: {error.strerror}") from error
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    """WAL, so that the site reads while the recorder writes; and transactions begun by us, not by the driver."""
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "temp_store=MEMORY", "cache_size=-32768"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        immediate = connection.info.pop("immediate", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

@@ -1,0 +1,271 @@
+"""The tables. Times are microseconds since the epoch, UTC; names are numbers of `label`; described in docs/schema.md."""
+
+from typing import Any
+
+from sqlalchemy import Boolean, Column, Index, Integer, MetaData, String, Table, UniqueConstraint, text
+
+from taskledger.ledger.types import Blob, Code, Digest, Key, LongText, Moment, Seconds, TaskId
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_MYSQL = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+
+
+def _table(name: str, *items: Column[Any] | Index | UniqueConstraint) -> Table:
+    return Table(name, metadata, *items, **_MYSQL)
+
+
+def _sparse(name: str, column: str, *more: str) -> Index:
+    """An index over the rows that have a value, where the database can leave the others out."""
+    present = text(f"{column} IS NOT NULL")
+    return Index(name, column, *more, postgresql_where=present, sqlite_where=present)
+
+
+#: every name that repeats: clusters, event types, hosts, task names, queues, routing keys; found by (kind, digest of value)
+label = _table(
+    "label",
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("kind", Code, nullable=False),
+    Column("digest", Digest, nullable=False),
+    Column("value", LongText, nullable=False),
+    UniqueConstraint("kind", "digest"),
+)
+
+#: what Celery announced, append-only; `body` is the original, whole, as `codec` says
+event = _table(
+    "event",
+    Column("id", Digest, primary_key=True),
+    Column("cluster_id", Integer, nullable=False),
+    Column("type_id", Integer, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("received_at", Moment, nullable=False),
+    Column("task_id", TaskId),
+    Column("host_id", Integer),
+    Column("pid", Moment),
+    Column("clock", Moment),
+    Column("codec", Code, nullable=False),
+    Column("body", Blob, nullable=False),
+    _sparse("ix_event_task_id", "task_id"),
+)
+
+#: one row a task id: the projection of its events
+task = _table(
+    "task",
+    Column("id", TaskId, primary_key=True),
+    Column("cluster_id", Integer, primary_key=True, autoincrement=False),
+    Column("name_id", Integer),
+    Column("state", Code, nullable=False),
+    Column("first_at", Moment, nullable=False),
+    Column("sent_at", Moment),
+    Column("received_at", Moment),
+    Column("started_at", Moment),
+    Column("ended_at", Moment),
+    Column("eta_at", Moment),
+    Column("expires_at", Moment),
+    Column("wait_s", Seconds),
+    Column("runtime_s", Seconds),
+    Column("retries", Moment),
+    Column("worker_id", Integer),
+    Column("client_id", Integer),
+    Column("queue_id", Integer),
+    Column("routing_key_id", Integer),
+    Column("root_id", TaskId),
+    Column("parent_id", TaskId),
+    Column("args", LongText),
+    Column("kwargs", LongText),
+    Column("result", LongText),
+    Column("exception", LongText),
+    Column("events", Integer, nullable=False),
+    Column("runs", Integer, nullable=False),
+    Index("ix_task_first_at", "first_at"),
+    Index("ix_task_state_first_at", "state", "first_at"),
+    Index("ix_task_name_id_first_at", "name_id", "first_at"),
+    _sparse("ix_task_root_id", "root_id"),
+)
+
+#: one row a delivery of a task to a worker
+run = _table(
+    "run",
+    Column("task_id", TaskId, primary_key=True),
+    Column("cluster_id", Integer, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("state", Code, nullable=False),
+    Column("worker_id", Integer),
+    Column("pid", Moment),
+    Column("retries", Moment),
+    Column("sent_at", Moment),
+    Column("received_at", Moment),
+    Column("started_at", Moment),
+    Column("ended_at", Moment),
+    Column("runtime_s", Seconds),
+    Column("fingerprint", Digest),
+    Column("exception", LongText),
+    Column("traceback", LongText),
+    Column("note", String(255)),
+    _sparse("ix_run_fingerprint_ended_at", "fingerprint", "ended_at"),
+)
+
+#: ways in which runs fail
+failure_group = _table(
+    "failure_group",
+    Column("fingerprint", Digest, primary_key=True),
+    Column("rule", Code, nullable=False),
+    Column("name_id", Integer),
+    Column("title", LongText, nullable=False),
+    Column("frame", String(255)),
+)
+
+#: one row a worker node
+worker = _table(
+    "worker",
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    Column("cluster_id", Integer, primary_key=True, autoincrement=False),
+    Column("first_at", Moment, nullable=False),
+    Column("task_event_at", Moment),
+)
+
+#: one row a life of a worker's process, begun by worker-online or by the first sign of it
+worker_session = _table(
+    "worker_session",
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    Column("cluster_id", Integer, primary_key=True, autoincrement=False),
+    Column("pid", Moment, primary_key=True, autoincrement=False),
+    Column("first_at", Moment, primary_key=True, autoincrement=False),
+    Column("last_at", Moment, nullable=False),
+    Column("online_at", Moment),
+    Column("offline_at", Moment),
+    Column("heartbeat_at", Moment),
+    Column("freq_s", Seconds),
+    Column("active", Moment),
+    Column("processed", Moment),
+    Column("loadavg", String(100)),
+    Column("software", String(255)),
+)
+
+#: how many new events came of each type in each hour of their own time
+event_count = _table(
+    "event_count",
+    Column("hour_at", Moment, primary_key=True, autoincrement=False),
+    Column("cluster_id", Integer, primary_key=True, autoincrement=False),
+    Column("type_id", Integer, primary_key=True, autoincrement=False),
+    Column("number", Moment, nullable=False),
+)
+
+#: input that could not be used, with the start of its bytes; `seen` counts how often the same bytes came
+quarantine = _table(
+    "quarantine",
+    Column("id", Digest, primary_key=True),
+    Column("cluster_id", Integer, nullable=False),
+    Column("received_at", Moment, nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("detail", LongText, nullable=False),
+    Column("size", Moment, nullable=False),
+    Column("body", Blob, nullable=False),
+    Index("ix_quarantine_received_at", "received_at"),
+)
+
+#: one row a life of a recorder's process
+recorder = _table(
+    "recorder",
+    Column("id", Key, primary_key=True, autoincrement=True),
+    Column("name", String(255), nullable=False),
+    Column("version", String(32), nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("seen_at", Moment, nullable=False),
+    Column("stopped_at", Moment),
+    Column("lag_s", Seconds),
+    Column("recorded", Moment, nullable=False),
+)
+
+#: when a recorder was listening to a cluster; `cause` says why it ended
+coverage = _table(
+    "coverage",
+    Column("id", Key, primary_key=True, autoincrement=True),
+    Column("recorder_id", Moment, nullable=False),
+    Column("cluster_id", Integer, nullable=False),
+    Column("promise", String(32), nullable=False),
+    Column("from_at", Moment, nullable=False),
+    Column("until_at", Moment, nullable=False),
+    Column("cause", LongText),
+    Index("ix_coverage_until_at", "until_at"),
+)
+
+#: what beat promised: one row a name
+schedule_entry = _table(
+    "schedule_entry",
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("cluster_id", Integer, nullable=False),
+    Column("digest", Digest, nullable=False),
+    Column("name", LongText, nullable=False),
+    Column("source", LongText, nullable=False),
+    Column("read_at", Moment, nullable=False),
+    UniqueConstraint("cluster_id", "digest"),
+)
+
+#: the definition of an entry from one moment to another; valid_to_at is null for the one in force
+schedule_version = _table(
+    "schedule_version",
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("entry_id", Integer, nullable=False),
+    Column("valid_from_at", Moment, nullable=False),
+    Column("valid_to_at", Moment),
+    Column("definition_hash", Digest, nullable=False),
+    Column("definition", LongText, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Index("ix_schedule_version_entry_id", "entry_id", "valid_from_at"),
+)
+
+#: one actual send of an entry, as far as it is known
+fire = _table(
+    "fire",
+    Column("entry_id", Integer, primary_key=True, autoincrement=False),
+    Column("task_id", TaskId, primary_key=True),
+    Column("fired_at", Moment, nullable=False),
+    Column("evidence", String(32), nullable=False),
+    Index("ix_fire_entry_id_fired_at", "entry_id", "fired_at"),
+)
+
+#: one due time of an entry and its verdict; only final verdicts are kept
+tick = _table(
+    "tick",
+    Column("entry_id", Integer, primary_key=True, autoincrement=False),
+    Column("due_at", Moment, primary_key=True, autoincrement=False),
+    Column("version_id", Integer, nullable=False),
+    Column("fire", String(16), nullable=False),
+    Column("fired_at", Moment),
+    Column("task_id", TaskId),
+    Column("note", LongText),
+)
+
+#: searches that somebody kept
+saved_view = _table(
+    "saved_view",
+    Column("slug", String(80), primary_key=True),
+    Column("name", LongText, nullable=False),
+    Column("query", LongText, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+#: remarks on tasks
+note = _table(
+    "note",
+    Column("id", Key, primary_key=True, autoincrement=True),
+    Column("task_id", TaskId, nullable=False),
+    Column("text", LongText, nullable=False),
+    Column("author", String(255), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Index("ix_note_task_id", "task_id"),
+)
+
+#: positions of the ledger itself, such as the moment before which it was pruned
+mark = _table(
+    "mark",
+    Column("name", String(64), primary_key=True),
+    Column("value", Moment, nullable=False),
+)
