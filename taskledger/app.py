@@ -1,8 +1,8 @@
 """The Celery app that --app names: how it is found, and what its configuration says."""
 
-import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,8 +21,9 @@ def find(name: str) -> Any:
     from celery.app.utils import find_app
 
     # `celery` puts this folder on the path for the import only; tasks that import lazily need it later as well.
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
     try:
         found = find_app(name)
     except (Exception, SystemExit) as error:  # Anything may be raised by importing a module of somebody else.
@@ -94,7 +95,7 @@ def _conf(celery_app: Any) -> Any:
 def _why_not(name: str, error: BaseException) -> str:
     module = name.partition(":")[0]
     if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
-        return f"--app {name}: there is no module {error.name} here ({os.getcwd()}) or among the installed packages."
+        return f"--app {name}: there is no module {error.name} here ({Path.cwd()}) or among the installed packages."
     if isinstance(error, AttributeError) and _is_about_the_app(error, name):
         return f"--app {name}: its module has no Celery app; name it as module:variable."
     return f"--app {name} cannot be imported: {_told(error)}"

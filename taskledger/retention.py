@@ -34,7 +34,7 @@ _EVENT_TYPE = re.compile(r"[a-z]+(-[a-z]+)+")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`field` is "state", "task", "queue" (of a task) or "type" (of an event); `pattern` may hold * and ?, but not for states."""
+    """`field` is "state", "task" or "queue" of a task, or "type" of an event; `pattern` may hold * and ?."""
 
     field: str
     #: a state is written as Celery does, e.g. FAILURE
@@ -55,7 +55,7 @@ class Rule:
 class Retention:
     """A default age and rules; of the rules that match, the first one written decides."""
 
-    default_s: float = 30 * UNITS["d"]
+    default_s: float = 2_592_000.0
     rules: tuple[Rule, ...] = ()
 
     def task_keep_s(self, *, state: str, task: str | None, queue: str | None) -> float:

@@ -1,0 +1,96 @@
+"""Texts into values: what each setting allows; ValueError("must be …") says it to people."""
+
+import re
+from collections.abc import Callable
+from zoneinfo import ZoneInfo
+
+#: name of the only cluster when the broker's URL has none in front
+DEFAULT_CLUSTER = "default"
+_SCHEME = r"[a-zA-Z][\w+.-]*://"
+#: a comma separates brokers only where another URL follows, because passwords hold commas too
+_BETWEEN_BROKERS = re.compile(rf",\s*(?=(?:[\w.-]+=)?{_SCHEME})")
+_BROKER = re.compile(rf"(?:(?P<name>[\w.-]+)=)?(?P<url>{_SCHEME}.*)", re.DOTALL)
+_URL_START = re.compile(rf"(?={_SCHEME})")
+_PASSWORD = re.compile(r"((?:://|^)[^:/@\s]*):\S*@")
+_SECRET_ARGUMENT = re.compile(r"([?&;][^=&;?]*(?:password|passwd|secret|token|key|sig)=)[^&;#\s]*", re.IGNORECASE)
+_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def as_text(text: str) -> str:
+    return text
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"must be {', '.join(words[:-1])} or {words[-1]}")
+        return text.lower()
+
+    return parse
+
+
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
+            raise ValueError(f"must be a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,6})?", text) or not 0 < float(text) <= 60:
+        raise ValueError("must be seconds, more than 0 and at most 60, such as 0.2")
+    return float(text)
+
+
+def yes_or_no(text: str) -> bool:
+    if text.lower() not in _WORDS:
+        raise ValueError("must be true or false")
+    return _WORDS[text.lower()]
+
+
+def zone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("must be a time zone such as UTC or Europe/Berlin") from None
+
+
+def database_url(text: str) -> str:
+    if not re.match(_SCHEME, text):
+        raise ValueError("must be a URL such as sqlite:///ledger.sqlite3 or postgresql+psycopg://user@host/name")
+    return text
+
+
+def url_prefix(text: str) -> str:
+    """`taskledger/` as `/taskledger`; the root as the empty text."""
+    stripped = text.strip("/")
+    if not re.fullmatch(r"[\w.~/-]*", stripped, re.ASCII) or "//" in stripped:
+        raise ValueError("must be a path such as /taskledger")
+    return f"/{stripped}" if stripped else ""
+
+
+def broker_url(text: str) -> str:
+    """The text itself, when `brokers` can read it and it is one that this release can record."""
+    if len(brokers(text)) > 1:
+        raise ValueError(
+            "must be one broker: this release does not record several at once, so start a recorder for each"
+        )
+    return text
+
+
+def brokers(text: str) -> tuple[tuple[str, str], ...]:
+    """(cluster, URL) of each broker in `name=URL,name=URL`; a single URL needs no name."""
+    matches = [_BROKER.fullmatch(part.strip()) for part in _BETWEEN_BROKERS.split(text)]
+    if not all(matches):
+        raise ValueError("must be a broker URL such as redis://localhost:6379/0 or amqp://user:password@host//")
+    found = tuple((match["name"] or DEFAULT_CLUSTER, match["url"]) for match in matches if match)
+    if len({name for name, _ in found}) < len(found):
+        raise ValueError("must give each broker a name of its own, as in eu=redis://a,us=redis://b")
+    return found
+
+
+def mask_url(text: str) -> str:
+    """The text with the password of every URL in it as ***; rather too much is hidden than too little."""
+    return "".join(_SECRET_ARGUMENT.sub(r"\1***", _PASSWORD.sub(r"\1:***@", piece)) for piece in _URL_START.split(text))
