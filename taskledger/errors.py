@@ -42,6 +42,10 @@ class SchemaAhead(LedgerError):
     exit_code = 2
 
 
+class LedgerConflict(LedgerError):
+    """Another transaction was in the way; trying again may pass."""
+
+
 class LedgerAway(LedgerError):
     """The database cannot be reached."""
 

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
-from taskledger.errors import LedgerAway, LedgerError, SettingsError
+from taskledger.errors import LedgerAway, LedgerConflict, LedgerError, SettingsError
+from taskledger.ledger.labels import Labels
 
 #: seconds that SQLite waits for another writer
 BUSY_TIMEOUT_S = 30
@@ -29,6 +30,8 @@ class Ledger:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        #: names as numbers
+        self.labels = Labels(engine)
 
     @property
     def dialect(self) -> str:
@@ -114,6 +117,8 @@ def translated(url: URL) -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
+        if _is_conflict(error):
+            raise LedgerConflict(f"another transaction was in the way: {reason(error)}") from error
         where = url.render_as_string(hide_password=True)
         if _is_missing_table(error):
             raise LedgerError(f"{where} has no taskledger tables: run `taskledger db upgrade`") from error
@@ -127,6 +132,14 @@ def reason(error: DBAPIError) -> str:
 
 def _is_missing_table(error: DBAPIError) -> bool:
     return "no such table" in str(error.orig)
+
+
+def _is_conflict(error: DBAPIError) -> bool:
+    """Deadlock, serialization failure or lock wait: the same transaction may pass when tried again."""
+    if getattr(error.orig, "sqlstate", None) in ("40001", "40P01", "55P03"):
+        return True
+    code = error.orig.args[0] if error.orig is not None and error.orig.args else None
+    return code in (1205, 1213)
 
 
 def _make_folder(address: URL) -> None:

@@ -14,11 +14,9 @@ metadata = MetaData(
     }
 )
 
-_MYSQL = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
-
 
 def _table(name: str, *items: Column[Any] | Index | UniqueConstraint) -> Table:
-    return Table(name, metadata, *items, **_MYSQL)
+    return Table(name, metadata, *items, mysql_engine="InnoDB", mysql_charset="utf8mb4", mysql_collate="utf8mb4_bin")
 
 
 def _sparse(name: str, column: str, *more: str) -> Index:
