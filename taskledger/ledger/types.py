@@ -24,8 +24,8 @@ def pack_task_id(task_id: str) -> bytes:
 def unpack_task_id(packed: bytes) -> str:
     """The task id that `pack_task_id` packed."""
     if len(packed) == 16:
-        text = packed.hex()
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        digits = packed.hex()
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
     text = packed[1:-1] if packed[0] == 1 else packed[1:]
     return text.decode("utf-8", "surrogatepass")
 
