@@ -1,0 +1,90 @@
+"""The command line. Celery imports this on each of its own starts, so it holds little and imports less.
+
+It is used in three ways: `taskledger …`, `python -m taskledger …` and `celery -A proj taskledger …`.
+"""
+
+import os
+import sys
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+import click
+
+from taskledger.errors import TaskledgerError
+
+#: what a shell calls the end by Ctrl-C, and by writing to a pipe that nobody reads
+INTERRUPTED, PIPE_CLOSED = 130, 141
+#: command -> its module in taskledger.commands; the order is that of --help
+COMMANDS = {
+    "record": "doers",
+    "web": "doers",
+    "demo": "doers",
+    "tasks": "questions",
+    "task": "questions",
+    "failures": "questions",
+    "schedules": "questions",
+    "workers": "questions",
+    "db": "database",
+    "prune": "database",
+    "config": "setup",
+    "version": "setup",
+}
+
+
+class Commands(click.Group):
+    """A group that imports a command when it is asked for, and ends as docs/operations.md promises."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"taskledger.commands.{COMMANDS[cmd_name]}"), f"{cmd_name}_command")
+        return command if isinstance(command, click.Command) else None
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The settings that all commands share, beside what was declared or what Celery's app added."""
+        from taskledger.commands.options import common_parameters
+
+        return [*common_parameters(), *super().get_params(ctx)]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not ctx.resilient_parsing and not args[0].startswith("-") and args[0] not in COMMANDS:
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            ctx.fail(f"No such command {args[0]!r}.{f' Did you mean {near[0]!r}?' if near else ''}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """A TaskledgerError is told in one line; whatever else climbs up here is a fault of ours and keeps its trace."""
+        try:
+            return super().invoke(ctx)
+        except TaskledgerError as error:
+            click.echo(f"taskledger: {' '.join(str(error).split())}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            # Python flushes stdout once more when it ends, and would complain about the pipe again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(PIPE_CLOSED)
+
+
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, name="taskledger"
+)
+@click.version_option(package_name="taskledger", message="%(prog)s %(version)s")
+def taskledger(**_of_celery: object) -> None:
+    """The ledger of Celery's events: record them, ask them, show them.
+
+    A flag may stand before or after the command. Each has a variable, shown beside it, and a key in taskledger.toml.
+    \f
+    Celery may hand over options of the project (user_options["preload"]); they are the project's own affair.
+    """
+
+
+def main() -> None:
+    taskledger(prog_name="taskledger")
