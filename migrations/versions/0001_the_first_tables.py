@@ -229,6 +229,7 @@ def upgrade() -> None:
     sa.Column("due_at", sa.BigInteger(), autoincrement=False, nullable=False),
     sa.Column("version_id", sa.Integer(), nullable=False),
     sa.Column("fire", sa.String(length=16), nullable=False),
+    sa.Column("flags", sa.String(length=160), nullable=True),
     sa.Column("fired_at", sa.BigInteger(), nullable=True),
     sa.Column("task_id", TASK_ID, nullable=True),
     sa.Column("note", LONG_TEXT, nullable=True),

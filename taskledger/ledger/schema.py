@@ -119,7 +119,7 @@ failure_group = _table(
     Column("frame", String(255)),
 )
 
-#: one row a worker node
+#: one row a worker node; task_event_at is when it last told of a task (a worker without -E never does)
 worker = _table(
     "worker",
     Column("host_id", Integer, primary_key=True, autoincrement=False),
@@ -236,6 +236,7 @@ tick = _table(
     Column("due_at", Moment, primary_key=True, autoincrement=False),
     Column("version_id", Integer, nullable=False),
     Column("fire", String(16), nullable=False),
+    Column("flags", String(160)),
     Column("fired_at", Moment),
     Column("task_id", TaskId),
     Column("note", LongText),
