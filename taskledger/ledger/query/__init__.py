@@ -1,0 +1,31 @@
+"""The named questions: each takes an open ledger and answers with frozen values of `answers`; no SQL leaves this package."""
+
+from taskledger.ledger.query.failures import failure_group, failure_groups
+from taskledger.ledger.query.health import event_counts, quarantine_count, quarantined, stats
+from taskledger.ledger.query.listening import coverage, recorders, status, stretches
+from taskledger.ledger.query.tasks import count_tasks, facets, histogram, task, tasks, tasks_like
+from taskledger.ledger.query.workers import worker, workers
+from taskledger.ledger.schedule_store import schedule, schedules
+
+__all__ = [
+    "count_tasks",
+    "coverage",
+    "event_counts",
+    "facets",
+    "failure_group",
+    "failure_groups",
+    "histogram",
+    "quarantine_count",
+    "quarantined",
+    "recorders",
+    "schedule",
+    "schedules",
+    "stats",
+    "status",
+    "stretches",
+    "task",
+    "tasks",
+    "tasks_like",
+    "worker",
+    "workers",
+]

@@ -1,0 +1,96 @@
+"""Questions about the recorders: who was listening when, and what a span can vouch for."""
+
+import time
+from collections.abc import Iterable
+
+from sqlalchemy import func, select
+
+from taskledger.ledger import schema
+from taskledger.ledger.answers import Coverage, Hole, RecorderRow, RecorderStatus, Span, Stretch
+from taskledger.ledger.engine import Ledger
+
+#: microseconds without a sign of life after which a recorder does not count as recording
+SILENCE = 15_000_000
+#: lives of recorders that are listed
+MAX_RECORDERS = 50
+
+
+def status(ledger: Ledger, now_at: int) -> RecorderStatus:
+    """Whether anything is being recorded right now."""
+    newest = recorders(ledger)
+    if not newest:
+        return RecorderStatus("never", None, None, None)
+    latest = max(newest, key=lambda one: one.seen_at)
+    is_alive = latest.stopped_at is None and now_at - latest.seen_at < SILENCE
+    promise = latest.promises[0][1] if latest.promises else None
+    return RecorderStatus(
+        "recording" if is_alive else "stopped", latest.lag_s if is_alive else None, latest.seen_at, promise
+    )
+
+
+def coverage(ledger: Ledger, span: Span, now_at: int | None = None) -> Coverage:
+    """The holes of a span: where no recorder was listening, up to now."""
+    now_at = time.time_ns() // 1000 if now_at is None else now_at
+    with ledger.read() as connection:
+        columns = schema.coverage.c
+        began_at, until_at = connection.execute(select(func.min(columns.from_at), func.max(columns.until_at))).one()
+    listening = stretches(ledger, Span(span.from_at - SILENCE, span.to_at + SILENCE))
+    end_at = min(span.to_at, now_at)
+    return Coverage(span, tuple(_holes(listening, span.from_at, end_at, began_at)), began_at, until_at)
+
+
+def stretches(ledger: Ledger, span: Span) -> tuple[Stretch, ...]:
+    """When each recorder was listening to each cluster within a span, oldest first."""
+    table = schema.coverage
+    query = select(table, schema.recorder.c.name).join(schema.recorder, schema.recorder.c.id == table.c.recorder_id)
+    within = query.where(table.c.until_at >= span.from_at, table.c.from_at < span.to_at).order_by(
+        table.c.from_at, table.c.id
+    )
+    with ledger.read() as connection:
+        rows = connection.execute(within).all()
+    return tuple(
+        Stretch(row.name, ledger.labels.value(row.cluster_id) or "", row.from_at, row.until_at, row.cause)
+        for row in rows
+    )
+
+
+def recorders(ledger: Ledger) -> tuple[RecorderRow, ...]:
+    """The lives of recorders, newest first."""
+    table, listening = schema.recorder, schema.coverage
+    with ledger.read() as connection:
+        rows = connection.execute(
+            select(table).order_by(table.c.started_at.desc(), table.c.id.desc()).limit(MAX_RECORDERS)
+        ).all()
+        of = select(listening.c.recorder_id, listening.c.cluster_id, listening.c.promise).distinct()
+        promised = connection.execute(of.where(listening.c.recorder_id.in_([row.id for row in rows]))).all()
+    promises: dict[int, list[tuple[str, str]]] = {}
+    for row in promised:
+        promises.setdefault(row.recorder_id, []).append((ledger.labels.value(row.cluster_id) or "", row.promise))
+    return tuple(
+        RecorderRow(
+            name=row.name,
+            started_at=row.started_at,
+            seen_at=row.seen_at,
+            stopped_at=row.stopped_at,
+            version=row.version,
+            promises=tuple(sorted(promises.get(row.id, []))),
+            lag_s=row.lag_s,
+            recorded=row.recorded,
+        )
+        for row in rows
+    )
+
+
+def _holes(listening: Iterable[Stretch], from_at: int, to_at: int, began_at: int | None) -> Iterable[Hole]:
+    """The parts of a span that no stretch covers; ends that meet within SILENCE of the present are no hole."""
+    at, cause = from_at, "no recorder had run yet"
+    for stretch in listening:
+        if stretch.from_at > at:
+            before_first = began_at is not None and at < began_at == stretch.from_at
+            yield Hole(at, min(stretch.from_at, to_at), "before the first recording" if before_first else cause)
+        if stretch.until_at >= at:
+            at, cause = stretch.until_at, stretch.cause or "the recorder was killed or lost its machine"
+        if at >= to_at:
+            return
+    if to_at - at > SILENCE or (at == from_at and began_at is None and to_at > at):
+        yield Hole(at, to_at, cause)

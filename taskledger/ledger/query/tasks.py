@@ -1,0 +1,233 @@
+"""Questions about tasks: lists, counts, facets, and all that is known of one."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal_column, or_, select, true
+
+from taskledger.events import restore
+from taskledger.ledger import schema
+from taskledger.ledger.answers import (
+    Bucket,
+    Count,
+    Cursor,
+    EventRow,
+    Facet,
+    RelatedTask,
+    RunRow,
+    Span,
+    TaskDetail,
+    TaskPage,
+    TaskRow,
+)
+from taskledger.ledger.engine import Ledger
+from taskledger.ledger.labels import Kind, Labels
+from taskledger.ledger.search import Expression, condition, id_range
+from taskledger.tasks import State
+
+#: tasks of the span, newest first, that facets are counted over
+FACET_SAMPLE = 100_000
+#: values of one facet
+FACET_VALUES = 12
+#: members of a family that a task's page shows
+MAX_FAMILY = 200
+#: events of one task that its page shows
+MAX_EVENTS = 1_000
+
+T = schema.task.c
+
+
+def tasks(
+    ledger: Ledger,
+    where: Expression | None,
+    span: Span,
+    *,
+    limit: int = 50,
+    after: Cursor | None = None,
+    before: Cursor | None = None,
+) -> TaskPage:
+    """One page of the tasks of a span, newest first; `after` a cursor are the older ones, `before` it the newer."""
+    matching = select(schema.task).where(_matches(ledger, where, span))
+    with ledger.read() as connection:
+        if before is not None:
+            found = _newer(connection, matching, before, limit + 1)
+            rows, more_newer, more_older = found[:limit][::-1], len(found) > limit, True
+        else:
+            query = matching if after is None else matching.where(_older_than(after))
+            found = list(connection.execute(query.order_by(T.first_at.desc(), T.id.desc()).limit(limit + 1)))
+            rows, more_newer, more_older = found[:limit], after is not None, len(found) > limit
+    answer = tuple(row_of(ledger.labels, row) for row in rows)
+    newer = _cursor(answer[0]) if answer and more_newer else None
+    return TaskPage(answer, newer, _cursor(answer[-1]) if answer and more_older else None)
+
+
+def count_tasks(ledger: Ledger, where: Expression | None, span: Span, *, cap: int = 10_000) -> Count:
+    """How many tasks of a span match, counted no further than the cap."""
+    some: Select[Any] = select(literal_column("1")).select_from(schema.task).where(_matches(ledger, where, span)).limit(cap + 1)
+    with ledger.read() as connection:
+        number = connection.scalar(select(func.count()).select_from(some.subquery())) or 0
+    return Count(min(number, cap), number <= cap)
+
+
+def facets(ledger: Ledger, where: Expression | None, span: Span) -> dict[str, tuple[Facet, ...]]:
+    """The commonest states, tasks, queues and workers among the newest FACET_SAMPLE tasks of a span that match."""
+    columns = [T.state, T.name_id, T.queue_id, T.worker_id]
+    newest = select(*columns).where(_matches(ledger, where, span)).order_by(T.first_at.desc()).limit(FACET_SAMPLE)
+    answer = {}
+    with ledger.read() as connection:
+        for key, column in zip(
+            ("state", "task", "queue", "worker"), ("state", "name_id", "queue_id", "worker_id"), strict=True
+        ):
+            sample = newest.subquery()
+            number = func.count().label("number")
+            counted = (
+                select(sample.c[column], number).group_by(sample.c[column]).order_by(number.desc(), sample.c[column])
+            )
+            answer[key] = _facet(ledger.labels, key, connection.execute(counted.limit(FACET_VALUES + 1)))
+    return answer
+
+
+def histogram(ledger: Ledger, where: Expression | None, span: Span, *, bars: int = 96) -> tuple[Bucket, ...]:
+    """Tasks of a span by the moment they were first heard of, in equal parts; parts without any are there with zeros."""
+    width = max(1, -(-(span.to_at - span.from_at) // bars))
+    part = ((T.first_at - span.from_at) // width).label("part")
+    number = func.count().label("number")
+    query = select(part, T.state, number).where(_matches(ledger, where, span)).group_by(part, T.state)
+    counts: dict[int, dict[str, int]] = {}
+    with ledger.read() as connection:
+        for row in connection.execute(query):
+            bar = counts.setdefault(int(row.part), {"succeeded": 0, "failed": 0, "other": 0})
+            bar[_fate(row.state)] += row.number
+    none = {"succeeded": 0, "failed": 0, "other": 0}
+    starts = range(span.from_at, span.to_at, width)
+    return tuple(Bucket(start, min(start + width, span.to_at), **counts.get(n, none)) for n, start in enumerate(starts))
+
+
+def task(ledger: Ledger, task_id: str) -> TaskDetail | None:
+    """All that is known of one task id; where several clusters have it, of the newest."""
+    with ledger.read() as connection:
+        found = connection.execute(select(schema.task).where(T.id == task_id).order_by(T.first_at.desc())).first()
+        if found is None:
+            return None
+        return TaskDetail(
+            task=row_of(ledger.labels, found),
+            routing_key=ledger.labels.value(found.routing_key_id),
+            client=ledger.labels.value(found.client_id),
+            root_id=found.root_id,
+            parent_id=found.parent_id,
+            runs=_runs(connection, ledger.labels, found),
+            events=_events(connection, ledger.labels, found),
+            family=_family(connection, ledger.labels, found),
+        )
+
+
+def tasks_like(ledger: Ledger, prefix: str, limit: int = 10) -> tuple[RelatedTask, ...]:
+    """Tasks whose id begins like that, newest first."""
+    span = id_range(prefix)
+    if span is None:
+        return ()
+    query = select(schema.task).where(span).order_by(T.first_at.desc()).limit(limit)
+    with ledger.read() as connection:
+        return tuple(_related(ledger.labels, row) for row in connection.execute(query))
+
+
+def row_of(labels: Labels, row: Any) -> TaskRow:
+    """The line of a list that a row of `task` makes."""
+    plain = (
+        "id",
+        "first_at",
+        "sent_at",
+        "received_at",
+        "started_at",
+        "ended_at",
+        "wait_s",
+        "runtime_s",
+        "args",
+        "kwargs",
+    )
+    more = ("result", "exception", "runs", "retries", "eta_at", "expires_at")
+    return TaskRow(
+        cluster=labels.value(row.cluster_id) or "",
+        name=labels.value(row.name_id),
+        state=State(row.state),
+        worker=labels.value(row.worker_id),
+        queue=labels.value(row.queue_id),
+        **{key: getattr(row, key) for key in (*plain, *more)},
+    )
+
+
+def _matches(ledger: Ledger, where: Expression | None, span: Span) -> ColumnElement[bool]:
+    within = and_(T.first_at >= span.from_at, T.first_at < span.to_at)
+    return and_(within, condition(where, ledger.labels) if where is not None else true())
+
+
+def _newer(connection: Connection, matching: Select[Any], cursor: Cursor, limit: int) -> list[Any]:
+    newer = or_(T.first_at > cursor.first_at, and_(T.first_at == cursor.first_at, T.id > cursor.id))
+    return list(connection.execute(matching.where(newer).order_by(T.first_at, T.id).limit(limit)))
+
+
+def _older_than(cursor: Cursor) -> ColumnElement[bool]:
+    # The first half is implied by the second; with it the databases enter the index at the right place.
+    return and_(T.first_at <= cursor.first_at, or_(T.first_at < cursor.first_at, T.id < cursor.id))
+
+
+def _cursor(row: TaskRow) -> Cursor:
+    return Cursor(row.first_at, row.id, row.cluster)
+
+
+def _facet(labels: Labels, key: str, rows: Any) -> tuple[Facet, ...]:
+    found = [(State(value).name if key == "state" else labels.value(value), number) for value, number in rows]
+    return tuple(Facet(value, number) for value, number in found if value is not None)[:FACET_VALUES]
+
+
+def _fate(state: int) -> str:
+    return {State.SUCCESS: "succeeded", State.FAILURE: "failed"}.get(State(state), "other")
+
+
+def _runs(connection: Connection, labels: Labels, found: Any) -> tuple[RunRow, ...]:
+    table = schema.run
+    query = (
+        select(table)
+        .where(table.c.task_id == found.id, table.c.cluster_id == found.cluster_id)
+        .order_by(table.c.number)
+    )
+    plain = ("number", "pid", "retries", "sent_at", "received_at", "started_at", "ended_at", "runtime_s")
+    return tuple(
+        RunRow(
+            state=State(row.state),
+            worker=labels.value(row.worker_id),
+            fingerprint=bytes(row.fingerprint).hex() if row.fingerprint else None,
+            **{key: getattr(row, key) for key in (*plain, "exception", "traceback", "note")},
+        )
+        for row in connection.execute(query)
+    )
+
+
+def _events(connection: Connection, labels: Labels, found: Any) -> tuple[EventRow, ...]:
+    table = schema.event.c
+    query = select(schema.event).where(table.task_id == found.id).order_by(table.id).limit(MAX_EVENTS)
+    rows = [row for row in connection.execute(query) if row.cluster_id == found.cluster_id]
+    return tuple(
+        EventRow(
+            id=bytes(row.id).hex(),
+            type=labels.value(row.type_id) or "",
+            at=row.at,
+            received_at=row.received_at,
+            hostname=labels.value(row.host_id),
+            pid=row.pid,
+            clock=row.clock,
+            fields=restore(row.body),
+        )
+        for row in sorted(rows, key=lambda row: (row.at, row.clock or 0, bytes(row.id)))
+    )
+
+
+def _family(connection: Connection, labels: Labels, found: Any) -> tuple[RelatedTask, ...]:
+    root = found.root_id or found.id
+    relatives = select(schema.task).where(or_(T.root_id == root, T.id == root), T.cluster_id == found.cluster_id)
+    query = relatives.where(T.id != found.id).order_by(T.first_at, T.id).limit(MAX_FAMILY)
+    members = [_related(labels, row) for row in connection.execute(query)]
+    return tuple(sorted(members, key=lambda member: member.id != root))
+
+
+def _related(labels: Labels, row: Any) -> RelatedTask:
+    return RelatedTask(row.id, labels.value(row.name_id), State(row.state), row.first_at, row.parent_id)

@@ -1,0 +1,107 @@
+"""Questions about workers: who is up, who fell silent, and what they run."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, true
+
+from taskledger.ledger import schema
+from taskledger.ledger.answers import RelatedTask, SessionRow, Span, WorkerRow
+from taskledger.ledger.engine import Ledger
+from taskledger.ledger.labels import Kind
+from taskledger.ledger.query.listening import coverage
+from taskledger.tasks import State
+from taskledger.workers import lost_after_s
+
+#: sessions of a worker that are listed
+MAX_SESSIONS = 50
+#: running tasks that are listed
+MAX_RUNNING = 1_000
+
+
+def workers(ledger: Ledger, now_at: int) -> tuple[WorkerRow, ...]:
+    """Every worker node ever heard of: the lost first, then the online, the unknown and the offline, by name."""
+    order = {"lost": 0, "online": 1, "unknown": 2, "offline": 3}
+    return tuple(sorted(_workers(ledger, now_at, true()), key=lambda worker: (order[worker.status], worker.name)))
+
+
+def worker(ledger: Ledger, name: str, now_at: int) -> WorkerRow | None:
+    """One worker node, or None if the ledger never heard of it."""
+    host_id = ledger.labels.find(Kind.HOST, name)
+    if host_id is None:
+        return None
+    return next(iter(_workers(ledger, now_at, schema.worker.c.host_id == host_id)), None)
+
+
+def _workers(ledger: Ledger, now_at: int, which: ColumnElement[bool]) -> list[WorkerRow]:
+    table, lives = schema.worker, schema.worker_session
+    with ledger.read() as connection:
+        nodes = connection.execute(select(table).where(which)).all()
+        on_them = lives.c.host_id.in_([node.host_id for node in nodes])
+        sessions = connection.execute(select(lives).where(on_them).order_by(lives.c.first_at.desc())).all()
+        columns = schema.task.c
+        query = select(schema.task).where(columns.state == State.STARTED).order_by(columns.first_at).limit(MAX_RUNNING)
+        running = connection.execute(query).all()
+    of_node: dict[Any, list[Any]] = defaultdict(list)
+    for session in sessions:
+        of_node[session.host_id, session.cluster_id].append(session)
+    on_node: dict[Any, list[RelatedTask]] = defaultdict(list)
+    for row in running:
+        related = RelatedTask(row.id, ledger.labels.value(row.name_id), State(row.state), row.first_at, row.parent_id)
+        on_node[row.worker_id, row.cluster_id].append(related)
+    keys = [(node, (node.host_id, node.cluster_id)) for node in nodes]
+    return [_worker(ledger, now_at, node, of_node[key][:MAX_SESSIONS], on_node[key]) for node, key in keys]
+
+
+def _worker(
+    ledger: Ledger, now_at: int, node: Any, sessions: Sequence[Any], running: Sequence[RelatedTask]
+) -> WorkerRow:
+    last = sessions[0] if sessions else None
+    status, since_at = _status(ledger, now_at, last)
+    return WorkerRow(
+        name=ledger.labels.value(node.host_id) or "",
+        cluster=ledger.labels.value(node.cluster_id) or "",
+        status=status,
+        since_at=since_at,
+        last_heartbeat_at=last.heartbeat_at if last else None,
+        pid=last.pid or None if last else None,
+        active=last.active if last else None,
+        processed=last.processed if last else None,
+        loadavg=tuple(float(part) for part in (last.loadavg or "").split()) if last else (),
+        freq_s=last.freq_s if last else None,
+        software=last.software if last else None,
+        running=tuple(running),
+        sends_task_events=_sends_task_events(node, last),
+        sessions=tuple(_session(session) for session in sessions),
+    )
+
+
+def _status(ledger: Ledger, now_at: int, last: Any) -> tuple[str, int | None]:
+    """The status of a node by its last session, and since when; silence counts only where a recorder was listening."""
+    if last is None:
+        return "unknown", None
+    if last.offline_at is not None and last.offline_at >= last.last_at:
+        return "offline", last.offline_at
+    if now_at - last.last_at <= lost_after_s(last.freq_s) * 1_000_000:
+        return "online", last.online_at or last.first_at
+    is_heard = coverage(ledger, Span(last.last_at, now_at), now_at).is_whole
+    return ("lost" if is_heard else "unknown"), last.last_at
+
+
+def _sends_task_events(node: Any, last: Any) -> bool | None:
+    if node.task_event_at is not None:
+        return True
+    return False if last is not None and last.processed else None
+
+
+def _session(row: Any) -> SessionRow:
+    return SessionRow(
+        pid=row.pid or None,
+        online_at=row.online_at,
+        first_at=row.first_at,
+        last_at=row.last_at,
+        offline_at=row.offline_at,
+        software=row.software,
+        processed=row.processed,
+    )
