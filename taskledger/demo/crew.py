@@ -3,38 +3,120 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 from celery import Celery
 from celery.beat import EmbeddedService
+from celery.events.event import get_exchange
 from celery.worker import WorkController
-from celery.worker import state as worker_state
 
-from taskledger.demo import load, project, shop
+from taskledger.demo import project, shop
+from taskledger.errors import TaskledgerError
 
+WORKER = "worker@demo"
 #: Threads of the worker's pool: enough for the long exports and all the rest.
 CONCURRENCY = 12
-#: Seconds to wait for a thread to end; none needs more than three.
-JOIN_S = 5.0
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+#: Seconds for the worker to be ready; it takes well under one.
+READY_S = 10.0
+#: Seconds for a thread to end; the worker's timer looks up every second, and so does beat.
+JOIN_S = 4.0
+#: Bytes of Celery's log before it is turned over, once.
+LOG_BYTES = 2_000_000
 
 
-def prepare(app: Celery, log: Path) -> None:
-    """Make `app` the one that Celery's threads find, send Celery's log to a file, and declare all exchanges and queues.
+def declare(app: Celery) -> None:
+    """Make `app` the one that Celery's threads find, and declare its exchanges and queues.
 
-    The in-memory transport keeps its exchanges in plain dicts: two threads that declare the same exchange at the same
-    time can wipe each other's bindings (kombu/transport/virtual/base.py, exchange_declare), so one thread does it first.
+    The in-memory transport keeps exchanges in plain dicts: of two threads that declare one at the same time, the second
+    wipes what is bound to it (kombu/transport/virtual/base.py, exchange_declare). So it is done here, in one thread.
     """
-    app.set_default()
     app.finalize()
-    _log_to(log)
+    app.set_default()
     with app.connection_for_write() as connection:
-        app.events.Dispatcher(connection).close()
-    ...
+        mailbox = app.control.mailbox
+        queues = [app.amqp.queues[name] for name in project.QUEUES]
+        for entity in (get_exchange(connection), mailbox.exchange, mailbox.reply_exchange, *queues):
+            entity(connection.default_channel).declare()
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Celery's own log goes into a file meanwhile, and nowhere else."""
+    lines = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
+    lines.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    loggers = [logging.getLogger("celery"), logging.getLogger("kombu")]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(lines)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
+            logger.removeHandler(lines)
+            logger.setLevel(level)
+            logger.propagate = propagate
+        lines.close()
 
 
 @contextmanager
 def working(app: Celery) -> Iterator[None]:
     """A worker runs meanwhile; at the end it finishes what it runs and says goodbye (a warm shutdown)."""
+    ready = Event()
+    worker = WorkController(
+        app=app,
+        hostname=WORKER,
+        pool="threads",
+        concurrency=CONCURRENCY,
+        queues=project.QUEUES,
+        task_events=True,
+        ready_callback=lambda _: ready.set(),
+        # These two talk to other workers; there are none.
+        without_gossip=True,
+        without_mingle=True,
+    )
+
+    def stop() -> None:
+        shop.closing.set()
+        app.control.shutdown(destination=[WORKER])
+
+    shop.closing.clear()
+    with running("worker", worker.start, stop):
+        if not ready.wait(READY_S):
+            raise TaskledgerError(f"The demo's worker was not ready within {READY_S:.0f} s; its log says why.")
+        yield
+
+
+def make_beat(app: Celery) -> Any:
+    """A beat that has read its schedule, before the deployment that brings `project.DEPLOYED_LATER`."""
+    beat = EmbeddedService(app, thread=True, scheduler_cls="celery.beat:Scheduler")
+    beat.service.scheduler  # noqa: B018  It is made, and reads beat_schedule, when it is first asked for.
+    app.conf.beat_schedule = {**app.conf.beat_schedule, **project.DEPLOYED_LATER}
+    return beat
+
+
+@contextmanager
+def beating(beat: Any) -> Iterator[None]:
+    """Beat sends what is due meanwhile."""
+    beat.start()
+    try:
+        yield
+    finally:
+        beat.service.stop()
+        beat.join(JOIN_S)
+
+
+@contextmanager
+def running(name: str, target: Callable[[], object], stop: Callable[[], object]) -> Iterator[None]:
+    """A thread runs `target` meanwhile; at the end `stop` tells it to end, and it gets JOIN_S to do so."""
+    thread = Thread(target=target, name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop()
+        thread.join(JOIN_S)

@@ -1,4 +1,6 @@
-"""What the tasks of the demo call: a pretend payment gateway, mail server and warehouse that fail for known customers and sites."""
+"""What the demo's tasks call: a pretend payment gateway, mail server and warehouse, which fail for known customers."""
+
+# ruff: noqa: N818  Exceptions are named as an application would name them; the names are seen on the pages.
 
 from decimal import Decimal
 from threading import Event
@@ -14,7 +16,7 @@ GREYLISTED = frozenset({1013})
 UNREACHABLE = "rotterdam"
 
 
-class CardDeclined(Exception):  # noqa: N818 - named as an application would name it
+class CardDeclined(Exception):
     """The gateway refused to charge a card."""
 
 

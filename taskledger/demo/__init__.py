@@ -1,0 +1,1 @@
+"""`taskledger demo`: a whole set-up in one process, with nothing to install or configure."""
