@@ -23,8 +23,8 @@ COMMANDS = {
     "tasks": "questions",
     "task": "questions",
     "failures": "questions",
-    "schedules": "questions",
-    "workers": "questions",
+    "schedules": "expectations",
+    "workers": "expectations",
     "db": "database",
     "prune": "database",
     "config": "setup",
@@ -35,10 +35,10 @@ COMMANDS = {
 class Commands(click.Group):
     """A group that imports a command when it is asked for, and ends as docs/operations.md promises."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click gives it.
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  As above.
         if cmd_name not in COMMANDS:
             return None
         command = getattr(import_module(f"taskledger.commands.{COMMANDS[cmd_name]}"), f"{cmd_name}_command")
@@ -59,7 +59,7 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """A TaskledgerError is told in one line; whatever else climbs up here is a fault of ours and keeps its trace."""
+        """A TaskledgerError is told in one line; anything else that climbs up here is our fault and keeps its trace."""
         try:
             return super().invoke(ctx)
         except TaskledgerError as error:
@@ -73,6 +73,7 @@ class Commands(click.Group):
             ctx.exit(PIPE_CLOSED)
 
 
+# Celery may hand over options of the project (user_options["preload"]), which are the project's own affair.
 @click.group(
     cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, name="taskledger"
 )
@@ -80,9 +81,8 @@ class Commands(click.Group):
 def taskledger(**_of_celery: object) -> None:
     """The ledger of Celery's events: record them, ask them, show them.
 
-    A flag may stand before or after the command. Each has a variable, shown beside it, and a key in taskledger.toml.
-    \f
-    Celery may hand over options of the project (user_options["preload"]); they are the project's own affair.
+    A flag may stand before or after the command. In brackets: its environment variable and default. All settings:
+    docs/settings.md, or `taskledger config`.
     """
 
 

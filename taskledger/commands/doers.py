@@ -1,9 +1,12 @@
 """The commands that go on until they are stopped: record, web, demo."""
 
+import logging
+import os
 from pathlib import Path
 
 import click
 
+from taskledger import config, logs
 from taskledger.commands.options import parameters, settings
 from taskledger.config import Settings
 from taskledger.errors import LedgerAway, SettingsError
@@ -43,7 +46,7 @@ def web_command(ctx: click.Context) -> None:
 
 
 @click.command("demo")
-@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Keep everything here; else temporary.")
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Keep it here; else temporary.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address the site listens on.")
 @click.option("--port", default=5555, show_default=True, type=click.IntRange(0, 65535), help="Port of it; 0: any.")
 @click.option("--browser/--no-browser", default=True, help="Open the site in a browser.")
@@ -57,10 +60,6 @@ def demo_command(ctx: click.Context, folder: Path | None, host: str, port: int, 
 
 def _ready(ctx: click.Context) -> Settings:
     """The settings, with logs set up and a database whose schema fits."""
-    import logging
-    import os
-
-    from taskledger import config, logs
     from taskledger.ledger import migrate
 
     chosen = settings(ctx)

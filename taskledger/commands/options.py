@@ -1,6 +1,7 @@
 """What the commands share: options made from Settings, and the settings of one invocation."""
 
 import os
+from dataclasses import MISSING
 from functools import cache
 
 import click
@@ -43,8 +44,17 @@ def _option(name: str) -> click.Option:
         default=None,
         expose_value=False,
         callback=_keep,
-        help=f"{option.help} [{config.variable(name)}]",
+        # Celery's command line would read CELERY_TASKLEDGER_… as well; config.py alone reads the environment.
+        allow_from_autoenv=False,
+        help=f"{option.help} [{config.variable(name)}{_default(name)}]",
     )
+
+
+def _default(name: str) -> str:
+    """`=5555`, for the defaults that are the same everywhere and say something."""
+    field = config.Settings.__dataclass_fields__[name]
+    value = config.Retention() if name == "retention" else field.default
+    return "" if value is MISSING or value is None or value is True or value == "" else f"={value}"
 
 
 def _keep(ctx: click.Context, parameter: click.Parameter, value: object) -> None:

@@ -1,6 +1,5 @@
 """The commands about this set-up: config, version."""
 
-import json as jsonlib
 import os
 import sys
 
@@ -8,6 +7,7 @@ import click
 
 from taskledger import __version__, config
 from taskledger.commands.options import parameters, settings
+from taskledger.commands.output import note, print_json, print_table
 
 
 @click.command("config", params=parameters(*config.options()))
@@ -16,17 +16,16 @@ from taskledger.commands.options import parameters, settings
 def config_command(ctx: click.Context, as_json: bool) -> None:
     """Every setting, its value and where it came from."""
     chosen = settings(ctx)
-    rows = [(name, option, _shown(chosen, name), chosen.origins[name]) for name, option in config.options().items()]
+    rows = [
+        (name, option.flag, _shown(chosen, name), chosen.origins[name]) for name, option in config.options().items()
+    ]
     if as_json:
-        told = [{"name": name, "value": value, "from": origin} for name, _, value, origin in rows]
-        click.echo(jsonlib.dumps(told, indent=2))
+        print_json([{"name": name, "value": value, "from": origin} for name, _, value, origin in rows])
         return
-    from taskledger.commands.tables import print_table
-
-    titles = ("setting", "flag", "value", "from")
-    print_table(titles, [(name, option.flag, "" if value is None else str(value), origin) for name, option, value, origin in rows])
+    lines = [(name, flag, "" if value is None else str(value), origin) for name, flag, value, origin in rows]
+    print_table(("Setting", "Flag", "Value", "From"), lines)
     for slip in config.unknown_variables(os.environ):
-        click.echo(f"taskledger: {slip}", err=True)
+        note(slip)
 
 
 @click.command("version")

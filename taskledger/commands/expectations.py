@@ -1,0 +1,87 @@
+"""The questions about who should be there and what should have happened: schedules, workers."""
+
+from typing import Any
+
+import click
+
+from taskledger.commands.asking import CANNOT_TELL, Asking, asking, question
+from taskledger.commands.output import note, print_json, print_table
+
+#: newest due times of an entry that are asked for; the last is shown
+_TICKS = 12
+
+
+@question("schedules", "Schedule entries: was what was due sent?")
+def schedules_command(ctx: click.Context, as_json: bool) -> None:
+    """Schedule entries, and whether what was due was sent; judges what is due now first."""
+    from taskledger import jobs
+    from taskledger.ledger import query
+
+    with asking(ctx) as ask:
+        jobs.judge(ask.settings, ask.ledger, ask.now_at)
+        rows = query.schedules(ask.ledger, ask.now_at, ticks=_TICKS)
+        if as_json:
+            print_json(rows)
+        else:
+            _print_schedules(ask, rows)
+        if not rows:
+            note("No schedule is known: give --app APP, or run `celery -A APP taskledger record`.")
+            ctx.exit(CANNOT_TELL)
+
+
+def _print_schedules(ask: Asking, rows: tuple[Any, ...]) -> None:
+    print_table(
+        ("Entry", "Task", "Due", ask.titled("Last due"), "Sent", "Run", "Late by", ask.titled("Next due")),
+        (_schedule_line(ask, row) for row in rows),
+    )
+
+
+def _schedule_line(ask: Asking, row: Any) -> tuple[str, ...]:
+    from taskledger_web import times
+
+    tick = row.ticks[-1] if row.ticks else None
+    return (
+        row.name,
+        row.task,
+        row.words,
+        ask.moment(tick.due_at if tick else None),
+        tick.fire.replace("_", " ") if tick else "",
+        (tick.outcome or "").replace("_", " ") if tick else "",
+        times.duration(tick.lateness_s) if tick else "",
+        ask.moment(row.next_due_at),
+    )
+
+
+@question("workers", "Workers: are they there?")
+def workers_command(ctx: click.Context, as_json: bool) -> None:
+    """Workers, and whether they are there: lost, online, not known, offline."""
+    from taskledger.ledger import query
+
+    with asking(ctx) as ask:
+        rows = query.workers(ask.ledger, ask.now_at)
+        if as_json:
+            print_json(rows)
+        else:
+            _print_workers(ask, rows)
+        if not rows:
+            note("No worker was ever heard of: is a recorder running on the workers' broker?")
+            ctx.exit(CANNOT_TELL)
+
+
+def _print_workers(ask: Asking, rows: tuple[Any, ...]) -> None:
+    from taskledger_web import words
+
+    print_table(
+        ("Worker", "State", ask.titled("Since"), ask.titled("Last heartbeat"), "Running", "Software"),
+        (
+            (
+                row.name,
+                words.of_worker(row.status).text,
+                ask.moment(row.since_at),
+                ask.moment(row.last_heartbeat_at),
+                str(len(row.running)),
+                row.software or "",
+            )
+            for row in rows
+        ),
+    )
