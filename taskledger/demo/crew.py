@@ -1,6 +1,7 @@
 """A real Celery worker and a real beat in threads of this process, talking through kombu's in-memory transport."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging.handlers import RotatingFileHandler
@@ -64,6 +65,19 @@ def logging_to(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def listened_to(app: Celery, patience_s: float) -> Iterator[None]:
+    """Goes on once somebody has bound a queue to the exchange of events; TaskledgerError when nobody does in time."""
+    deadline = time.monotonic() + patience_s
+    with app.connection_for_read() as connection:
+        exchange, bindings = get_exchange(connection).name, connection.get_manager().get_bindings
+        while not any(binding["source"] == exchange for binding in bindings()):
+            if time.monotonic() > deadline:
+                raise TaskledgerError(f"the demo's recorder did not listen within {patience_s:.0f} s")
+            time.sleep(0.05)
+    yield
+
+
+@contextmanager
 def working(app: Celery) -> Iterator[None]:
     """A worker runs meanwhile; at the end it finishes what it runs and says goodbye (a warm shutdown)."""
     ready = Event()
@@ -111,12 +125,12 @@ def beating(beat: Any) -> Iterator[None]:
 
 
 @contextmanager
-def running(name: str, target: Callable[[], object], stop: Callable[[], object]) -> Iterator[None]:
+def running(name: str, target: Callable[[], object], stop: Callable[[], object]) -> Iterator[Thread]:
     """A thread runs `target` meanwhile; at the end `stop` tells it to end, and it gets JOIN_S to do so."""
     thread = Thread(target=target, name=name, daemon=True)
     thread.start()
     try:
-        yield
+        yield thread
     finally:
         stop()
         thread.join(JOIN_S)
