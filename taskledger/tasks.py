@@ -367,6 +367,7 @@ def moment(value: Any) -> int | None:
         return None
     aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
     try:
-        return round(aware.timestamp() * 1_000_000)
+        at = round(aware.timestamp() * 1_000_000)
     except (OverflowError, ValueError):
         return None
+    return at if at >= 0 else None

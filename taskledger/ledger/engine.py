@@ -100,6 +100,8 @@ def parse_url(url: str) -> URL:
         raise SettingsError(
             f"the database {address.get_backend_name()!r} in {masked(url)!r} is not supported: use sqlite, postgresql, mysql or mariadb"
         )
+    if address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:"):
+        raise SettingsError(f"{url!r} keeps nothing: name a file, as in sqlite:///taskledger.sqlite3")
     return address
 
 
@@ -143,9 +145,7 @@ def _is_conflict(error: DBAPIError) -> bool:
 
 
 def _make_folder(address: URL) -> None:
-    if not address.database or address.database == ":memory:" or address.database.startswith("file:"):
-        return
-    folder = Path(address.database).absolute().parent
+    folder = Path(address.database or "").absolute().parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

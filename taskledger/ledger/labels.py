@@ -36,17 +36,19 @@ class Labels:
         self._values: dict[int, tuple[int, str]] = {}
         self._last = 0
 
-    def intern(self, wanted: Iterable[tuple[Kind, str]]) -> dict[tuple[int, str], int]:
+    def intern(self, wanted: Iterable[tuple[Kind, str]]) -> "Numbers":
         """The number of each (kind, name), made where it is new; in a transaction of its own, so call it before yours."""
         pairs = {(int(kind), value) for kind, value in wanted}
         missing = sorted(pair for pair in pairs if pair not in self._ids)
         if missing:
             self._make(missing)
-        return {pair: self._ids[pair] for pair in pairs}
+        return Numbers(self, {pair: self._ids[pair] for pair in pairs if pair in self._ids})
 
     def find(self, kind: Kind, value: str) -> int | None:
         """The number of a name, or None if the ledger never heard it."""
-        self._refresh()
+        if (int(kind), value) not in self._ids:
+            with self._engine.connect() as connection:
+                self._load(connection, schema.label.c.digest == _digest(value))
         return self._ids.get((int(kind), value))
 
     def ids(self, kind: Kind, matches: Callable[[str], bool]) -> list[int]:
@@ -85,6 +87,21 @@ class Labels:
                 self._ids[kind, value] = number
                 self._values[number] = (kind, value)
                 self._last = max(self._last, number)
+
+
+class Numbers(dict[tuple[int, str], int]):
+    """(kind, name) -> number; of a name that an earlier batch brought, the number is looked up."""
+
+    def __init__(self, labels: Labels, known: dict[tuple[int, str], int]) -> None:
+        super().__init__(known)
+        self._labels = labels
+
+    def __missing__(self, pair: tuple[int, str]) -> int:
+        number = self._labels.find(Kind(pair[0]), pair[1])
+        if number is None:
+            raise KeyError(pair)
+        self[pair] = number
+        return number
 
 
 def _digest(value: str) -> bytes:

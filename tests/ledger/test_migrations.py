@@ -1,0 +1,106 @@
+"""Migrations: forth and back on three databases, one at a time, and equal to the tables that the program knows."""
+
+import subprocess
+import sys
+import threading
+
+import pytest
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect
+from stories import TASK, decoded, succeeded
+
+from taskledger.errors import SchemaAhead, SchemaBehind
+from taskledger.ledger import migrate, open_ledger
+from taskledger.ledger.query import task
+from taskledger.ledger.record import Batch, record
+from taskledger.ledger.schema import metadata
+
+
+def tables(url):
+    with open_ledger(url) as ledger:
+        return set(inspect(ledger.engine).get_table_names()) - {"alembic_version"}
+
+
+def test_models_equal_migrations(bare_database_url):
+    """After all migrations Alembic finds nothing different from schema.py."""
+    assert migrate.check(bare_database_url).state == "empty"
+    assert migrate.upgrade(bare_database_url).state == "current"
+    assert migrate.differences(bare_database_url) == []
+    assert tables(bare_database_url) == set(metadata.tables)
+
+
+def test_every_revision_goes_down_and_up_again(bare_database_url):
+    """Each migration can be taken back and made again, with rows in the tables, and nothing is left at the bottom."""
+    script = ScriptDirectory.from_config(migrate.config(bare_database_url))
+    for revision in reversed([revision.revision for revision in script.walk_revisions()]):
+        migrate.upgrade(bare_database_url, revision)
+    with open_ledger(bare_database_url) as ledger:
+        record(ledger, Batch("default", decoded(*succeeded()), received_at=1))
+    for revision in script.walk_revisions():
+        migrate.downgrade(bare_database_url, str(revision.down_revision or "base"))
+
+    assert tables(bare_database_url) == set()
+    assert migrate.upgrade(bare_database_url).state == "current"
+
+
+def test_two_upgrades_at_once_do_not_race(bare_database_url):
+    """Four programs that upgrade the same empty database at the same moment all end well."""
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from taskledger.ledger import migrate; migrate.upgrade(sys.argv[1])",
+        bare_database_url,
+    ]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    ended = [(process.communicate(timeout=90)[1], process.returncode) for process in running]
+
+    assert [code for _, code in ended] == [0] * 4, ended
+    assert migrate.check(bare_database_url).state == "current"
+
+
+def test_upgrading_what_is_current_keeps_the_data(database_url):
+    """An upgrade with nothing to do changes nothing."""
+    with open_ledger(database_url) as ledger:
+        record(ledger, Batch("default", decoded(*succeeded()), received_at=1))
+        before = task(ledger, TASK)
+        migrate.upgrade(database_url)
+
+        assert task(ledger, TASK) == before
+
+
+def test_threads_may_upgrade_as_well(bare_database_url):
+    """Two threads of one program that upgrade at once end well, one after the other."""
+    problems = []
+
+    def upgrade():
+        try:
+            migrate.upgrade(bare_database_url)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test shows it
+            problems.append(error)
+
+    threads = [threading.Thread(target=upgrade) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert problems == []
+
+
+def test_only_the_embedded_default_is_upgraded_unasked(tmp_path):
+    """`ensure` makes the tables of the embedded default; of any other database it says what to do."""
+    url = f"sqlite:///{tmp_path / 'a.sqlite3'}"
+    with pytest.raises(SchemaBehind, match="taskledger db upgrade"):
+        migrate.ensure(url, is_default=False)
+    migrate.ensure(url, is_default=True)
+
+    assert migrate.check(url).state == "current"
+
+
+def test_a_schema_from_the_future_is_refused(sqlite_url):
+    """A database that a newer program wrote is left alone, with a sentence."""
+    with open_ledger(sqlite_url) as ledger, ledger.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(SchemaAhead, match="newer taskledger"):
+        migrate.ensure(sqlite_url, is_default=True)

@@ -1,0 +1,197 @@
+"""The projection of a task: right for real stories, and the same for any order and repetition of their events."""
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stories import NOON, TASK, decoded, failed, raw, retried_twice, succeeded, task_event
+
+from taskledger.tasks import MAX_TEXT_CHARS, State, cut, fold, moment, project, text
+
+NOON_AT = round(NOON * 1e6)
+
+
+def made(*events):
+    return project(TASK, decoded(*events))
+
+
+def test_the_usual_life():
+    """Sent, received, started, succeeded: one run, with all its times, where it was sent to and what came out."""
+    task = made(*succeeded())
+    (run,) = task.runs
+
+    assert (task.state, task.name, task.queue, task.routing_key) == (State.SUCCESS, "billing.charge", "billing", "bill")
+    assert (task.worker, task.client, task.result) == ("w1@vm", "gen7@web", "'done'")
+    assert (task.first_at, task.sent_at, task.received_at) == (NOON_AT, NOON_AT, NOON_AT + 250_000)
+    assert (task.started_at, task.ended_at) == (NOON_AT + 500_000, NOON_AT + 1_500_000)
+    assert (task.wait_s, task.runtime_s, task.events) == (0.5, 0.875, 4)
+    assert (run.number, run.state, run.retries, run.sent_at) == (1, State.SUCCESS, 0, NOON_AT)
+
+
+def test_a_failure_carries_its_class_message_and_measured_time():
+    """A failed run has exception, traceback and a run time, although Celery's event has none."""
+    task = made(*failed())
+    (run,) = task.runs
+
+    assert (task.state, task.exception, task.runtime_s) == (
+        State.FAILURE,
+        "ValueError: invalid card for customer 7215",
+        1.0,
+    )
+    assert run.failure is not None
+    assert (run.failure.cls, run.failure.frame) == ("ValueError", "proj.py:35 in charge")
+
+
+def test_a_retried_task_is_one_task_with_a_run_for_each_attempt():
+    """Two retries and a failure: three runs with their own times, errors and counts; and it is not its own parent."""
+    task = made(*retried_twice())
+
+    assert [run.state for run in task.runs] == [State.RETRY, State.RETRY, State.FAILURE]
+    assert [run.retries for run in task.runs] == [0, 1, 2]
+    assert [run.exception for run in task.runs] == [
+        "ConnectionError: gateway 0",
+        "ConnectionError: gateway 1",
+        "KeyError: 'template'",
+    ]
+    assert [run.sent_at for run in task.runs] == [NOON_AT + 10_000_000 * attempt for attempt in range(3)]
+    assert (task.state, task.retries, task.parent_id) == (State.FAILURE, 2, None)
+
+
+def test_any_order_of_a_seven_event_story_is_one_task():
+    """All 5,040 orders of seven events of a retried task end in one answer."""
+    story = decoded(*retried_twice()[:7])
+    expected = project(TASK, story)
+
+    assert all(project(TASK, order) == expected for order in itertools.permutations(story))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_repeated_and_shuffled_events_change_nothing(data):
+    """Folding any shuffle of a story, each event up to three times, gives the same task."""
+    story = decoded(*retried_twice())
+    shuffled = data.draw(st.permutations([event for event in story for _ in range(data.draw(st.integers(1, 3)))]))
+    task, known = project(TASK, shuffled[:1]), shuffled[:1]
+    for event in shuffled[1:]:
+        task = fold(task, known, event)
+        known.append(event)
+
+    assert task == project(TASK, story)
+
+
+def test_a_redelivery_is_another_run():
+    """The same message received and started on a second worker: two runs of the task, retries 0 in both."""
+    again = [
+        task_event("received", NOON + 60, hostname="w2@vm", name="billing.charge", retries=0),
+        task_event("started", NOON + 61, hostname="w2@vm"),
+    ]
+    task = made(*succeeded()[:3], *again, task_event("succeeded", NOON + 70, hostname="w2@vm", runtime=9.0))
+
+    assert [(run.worker, run.state) for run in task.runs] == [("w1@vm", State.STARTED), ("w2@vm", State.SUCCESS)]
+    assert (task.state, task.worker) == (State.SUCCESS, "w2@vm")
+
+
+def test_a_waiting_redelivery_does_not_hide_that_the_first_run_ended():
+    """A second delivery that only waits leaves the state that the first run reached since."""
+    waiting = task_event("received", NOON + 1, hostname="w2@vm", retries=0)
+    task = made(*succeeded(), waiting)
+
+    assert [run.state for run in task.runs] == [State.SUCCESS, State.RECEIVED]
+    assert task.state == State.SUCCESS
+
+
+def test_a_failure_announced_twice_is_one_run():
+    """Celery 5.7 sends task-failed twice for a hard time limit: one failed run."""
+    again = task_event("failed", NOON + 1.6, exception="ExceptionWithTraceback()", traceback="TimeLimitExceeded: 3\n")
+    task = made(*failed(), again)
+
+    assert [run.state for run in task.runs] == [State.FAILURE]
+    assert task.events == 5
+
+
+def test_revoked_before_it_was_received():
+    """An expired task announces only task-revoked: a run that was never started, with the reason, name unknown."""
+    task = made(task_event("revoked", NOON, terminated=False, signum=None, expired=True))
+    (run,) = task.runs
+
+    assert (task.state, task.name) == (State.REVOKED, None)
+    assert (run.started_at, run.note) == (None, "expired")
+
+
+def test_rejected_says_whether_it_comes_back():
+    """A rejection is an end of its run, with the note that the broker has it again."""
+    task = made(*succeeded()[:3], task_event("rejected", NOON + 2, requeue=True))
+
+    assert (task.state, task.runs[0].note) == (State.REJECTED, "requeued")
+
+
+def test_cancelled_is_no_end_of_the_task():
+    """task-cancelled closes the run; the broker will deliver the task again."""
+    task = made(*succeeded()[:3], task_event("cancelled", NOON + 2))
+
+    assert (task.state, task.ended_at, task.runs[0].ended_at) == (State.CANCELLED, None, NOON_AT + 2_000_000)
+
+
+def test_only_unknown_types_make_a_task_of_unknown_state():
+    """A task of which only custom events were seen is known, and its state is not."""
+    assert made(raw("task-progress", uuid=TASK)).state == State.UNKNOWN
+
+
+def test_a_clock_that_runs_ahead_gives_no_negative_wait():
+    """A client whose clock is ahead of the worker's: the wait is 0, and the state is still the run's."""
+    ahead = succeeded()[0] | {"timestamp": NOON + 30}
+    task = made(ahead, *succeeded()[1:])
+
+    assert (task.state, task.wait_s) == (State.SUCCESS, 0.0)
+
+
+def test_the_wait_of_a_scheduled_task_begins_at_its_eta():
+    """What was sent for later did not wait before its ETA."""
+    eta = "2026-11-21T12:00:00.400000+00:00"
+
+    assert made(*succeeded(eta=eta)).wait_s == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("value", "at"),
+    [
+        ("2026-11-21T12:00:00+00:00", NOON_AT),
+        ("2026-11-21T13:00:00+01:00", NOON_AT),
+        ("2026-11-21T12:00:00", NOON_AT),
+        ("tomorrow", None),
+        ("0001-01-01T00:00:00+14:00", None),
+        (None, None),
+        (7, None),
+        ("x" * 100, None),
+    ],
+)
+def test_etas_are_read_in_any_zone(value, at):
+    """An ISO time with or without an offset is a moment; anything else is unknown."""
+    assert moment(value) == at
+
+
+@given(st.text(st.characters()))
+def test_every_text_can_be_written_to_every_database(value):
+    """After `text` a string has no NUL and no lone surrogate."""
+    clean = text(value)
+
+    assert clean is not None
+    assert "\x00" not in clean
+    assert clean.encode().decode() == clean
+
+
+def test_a_long_text_is_cut_in_the_middle_with_a_mark():
+    """Of an endless argument the start and the end are kept, and the mark says how much is missing."""
+    short = cut("a" * 100_000 + "end")
+
+    assert short is not None
+    assert len(short) <= MAX_TEXT_CHARS
+    assert "characters cut by taskledger" in short
+    assert short.endswith("aend")
+
+
+def test_a_task_needs_an_event():
+    """No event, no task."""
+    with pytest.raises(ValueError, match="at least one event"):
+        project(TASK, [])
