@@ -94,6 +94,9 @@ def _conf(celery_app: Any) -> Any:
 
 def _why_not(name: str, error: BaseException) -> str:
     module = name.partition(":")[0]
+    if isinstance(error, ModuleNotFoundError) and error.name == name and ":" in name:
+        # find_app looks for a variable that is not there as if it were a module.
+        return f"--app {name}: module {module} has no {name.partition(':')[2]}."
     if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
         return f"--app {name}: there is no module {error.name} here ({Path.cwd()}) or among the installed packages."
     if isinstance(error, AttributeError) and _is_about_the_app(error, name):

@@ -10,8 +10,8 @@ _SCHEME = r"[a-zA-Z][\w+.-]*://"
 #: a comma separates brokers only where another URL follows, because passwords hold commas too
 _BETWEEN_BROKERS = re.compile(rf",\s*(?=(?:[\w.-]+=)?{_SCHEME})")
 _BROKER = re.compile(rf"(?:(?P<name>[\w.-]+)=)?(?P<url>{_SCHEME}.*)", re.DOTALL)
-_URL_START = re.compile(rf"(?={_SCHEME})")
-_PASSWORD = re.compile(r"((?:://|^)[^:/@\s]*):\S*@")
+_URL_START = re.compile(rf"(?<![\w+.-])(?={_SCHEME})")
+_PASSWORD = re.compile(rf"((?:://|^(?!{_SCHEME}))[^:/@\s]*):\S*@")
 _SECRET_ARGUMENT = re.compile(r"([?&;][^=&;?]*(?:password|passwd|secret|token|key|sig)=)[^&;#\s]*", re.IGNORECASE)
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
