@@ -1,0 +1,76 @@
+"""Messages as kombu's channels make them, but raw: no decompression, no deserialization, no trust in the envelope."""
+
+from typing import Any
+
+#: characters of an unreadable envelope that are kept
+MAX_ENVELOPE_CHARS = 64 * 1024
+
+
+class RawMessage:
+    """What kombu's Consumer needs of a message (kombu/messaging.py, `_receive_callback`), and what we do.
+
+    A channel makes its messages with its attribute `Message`; kombu's own decompresses in its constructor
+    (kombu/message.py), before anybody could look at it.
+    """
+
+    #: kombu raises these again; we have none
+    errors = ()
+    accept: Any = None
+
+    def __init__(self, body: bytes, properties: dict[str, Any], headers: Any, number: Any) -> None:
+        self.body = body
+        self.content_type = _text(properties.get("content_type"))
+        self.content_encoding = _text(properties.get("content_encoding"))
+        self.delivery_tag = number
+        self.refused: str | None = None
+        if isinstance(headers, dict) and headers.get("compression"):
+            self.refused = "compressed"
+
+
+class AMQPMessage(RawMessage):
+    """Made of what py-amqp received."""
+
+    def __init__(self, message: Any, channel: Any = None) -> None:  # noqa: ARG002 - kombu's signature
+        body = message.body
+        properties = message.properties
+        headers = properties.get("application_headers")
+        super().__init__(
+            body.encode() if isinstance(body, str) else bytes(body), properties, headers, message.delivery_tag
+        )
+
+
+class VirtualMessage(RawMessage):
+    """Made of the envelope that kombu's virtual transports wrap around a body; anybody may have published it."""
+
+    def __init__(self, payload: Any, channel: Any = None) -> None:
+        try:
+            body, properties = _unwrap(payload, channel)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            kept = repr(payload)[:MAX_ENVELOPE_CHARS].encode("utf-8", "backslashreplace")
+            super().__init__(kept, {}, None, None)
+            self.refused = "bad-envelope"
+        else:
+            super().__init__(body, properties, payload.get("headers"), None)
+
+
+class BrokenEnvelope(RawMessage):
+    """Stands for a message on which kombu itself stumbled; of its bytes nothing is left but what kombu said."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(repr(error)[:MAX_ENVELOPE_CHARS].encode("utf-8", "backslashreplace"), {}, None, None)
+        self.refused = "bad-envelope"
+
+
+def _unwrap(payload: Any, channel: Any) -> tuple[bytes, dict[str, Any]]:
+    """The body and what is said of it (kombu/transport/virtual/base.py, `Message`)."""
+    body = channel.decode_body(payload["body"], payload["properties"].get("body_encoding"))
+    said = {"content_type": payload.get("content-type"), "content_encoding": payload.get("content-encoding")}
+    if isinstance(body, str):
+        return body.encode("utf-8", "surrogatepass"), said
+    if isinstance(body, bytes):
+        return body, said
+    raise TypeError(f"a body is text or bytes, not {type(body).__name__}")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

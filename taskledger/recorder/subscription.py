@@ -1,0 +1,137 @@
+"""Brokers that keep nothing for us: Redis pub/sub, the in-process transport, and whatever else kombu knows."""
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from kombu import Connection, Exchange, Queue
+
+from taskledger.errors import SourceLost
+from taskledger.recorder.kombu_source import Enough, KombuSource
+from taskledger.recorder.raw import BrokenEnvelope, RawMessage, VirtualMessage
+from taskledger.recorder.source import Promise, Tag
+
+#: seconds that Redis may take to confirm a subscription
+CONFIRM_S = 5.0
+#: seconds; kombu's in-process transport sleeps between looks, so the looks are short
+SHORT_LOOK_S = 0.02
+#: seconds after which a queue that a killed recorder left behind may be removed (Celery's own, celery/app/defaults.py)
+EXPIRES_S = 60.0
+#: pings without an answer after which the connection is dead
+MISSED_PINGS = 2
+#: broken envelopes in a row after which it must be the connection that is broken
+MAX_BROKEN = 1000
+
+
+class Subscription(KombuSource):
+    """Hears what is sent while it listens; there is nothing to acknowledge.
+
+    kombu's Redis transport counts KeyError among its connection errors, so one message with a bad envelope looks like a
+    lost connection (kombu/transport/redis.py, get_redis_error_classes); here it costs that message only.
+    """
+
+    message_class = VirtualMessage
+
+    def __init__(
+        self, connect: Callable[[], Connection], address: str, exchange: Exchange, queue: str, *, driver: str
+    ) -> None:
+        """`driver` is the transport's driver_type: "redis", "memory", …"""
+        super().__init__(connect, address, exchange, f"{queue}.{uuid.uuid4()}")
+        self._driver = driver
+        self.promise = Promise.IN_PROCESS if driver == "memory" else Promise.COUNTED_LOSS
+        self._broken = 0
+        self._has_more = False
+        self._bound: Any = None
+
+    def is_drained(self) -> bool:
+        return not self._heard and not self._has_more and not self._lost
+
+    def acknowledge(self, tag: Tag) -> None:
+        """Nothing to do: the broker keeps nothing."""
+
+    def _listen(self) -> bool:
+        self._broken, self._has_more = 0, False
+        queue = Queue(
+            self.queue, self._exchange, "#", durable=False, auto_delete=True, exclusive=False, expires=EXPIRES_S
+        )
+        self._bound = queue.bind(self._channel)
+        self._bound.declare()
+        self._consume(self._bound, no_ack=True)
+        if self._driver == "redis":
+            self._await_confirmation()
+        return False
+
+    def _await_confirmation(self) -> None:
+        """The subscription is sent with the first read, and Redis answers before it sends anything else."""
+        try:
+            self._drain(CONFIRM_S)
+        except Enough:
+            pass
+        except TimeoutError as error:
+            raise SourceLost(f"Redis did not confirm the subscription within {CONFIRM_S:.0f} s") from error
+
+    def _hear(self, message: RawMessage) -> None:
+        super()._hear(message)
+        self._broken = 0
+        if len(self._heard) >= self._limit:
+            raise Enough
+
+    def _wait(self, timeout_s: float) -> None:
+        if self._driver != "memory":
+            return super()._wait(timeout_s)
+        until_s = time.monotonic() + timeout_s
+        while True:
+            try:
+                return super()._wait(SHORT_LOOK_S)
+            except TimeoutError:
+                if time.monotonic() >= until_s:
+                    raise
+
+    def _drain(self, timeout_s: float) -> None:
+        try:
+            if self._has_more:
+                self._drain_buffered()
+            else:
+                super()._drain(timeout_s)
+        except Enough:
+            # What redis-py has taken off the socket already does not make the socket readable again.
+            self._has_more = self._driver == "redis"
+            raise
+        except Exception as error:  # A hostile envelope makes kombu raise anything.
+            if self._is_of_connection(error):
+                raise
+            self._hear_broken(error)
+
+    def _drain_buffered(self) -> None:
+        self._has_more = False
+        if self._channel.subclient.connection.can_read(timeout=0):
+            self._channel.handlers["LISTEN"]()
+
+    def _is_of_connection(self, error: Exception) -> bool:
+        known = (*self._connection.connection_errors, *self._connection.channel_errors, SourceLost)
+        return isinstance(error, known) and not isinstance(error, KeyError)
+
+    def _hear_broken(self, error: Exception) -> None:
+        broken = self._broken + 1
+        if broken > MAX_BROKEN:
+            raise SourceLost(f"{MAX_BROKEN} unreadable messages in a row, the last with {error!r}") from error
+        try:
+            self._hear(BrokenEnvelope(error))
+        finally:
+            self._broken = broken
+
+    def _leave(self) -> None:
+        # The in-process transport forgets neither queues nor bindings by itself.
+        self._bound.unbind_from(self._exchange, "#")
+        self._bound.delete()
+        self._connection.release()
+
+    def _check_health(self) -> None:
+        """The check that kombu has needs its event loop, and mends without telling: the gap would not be known."""
+        if self._driver != "redis":
+            return
+        client = self._channel.subclient
+        if client.health_check_response_counter >= MISSED_PINGS:
+            raise SourceLost(f"Redis did not answer {MISSED_PINGS} pings")
+        client.check_health()
