@@ -1,6 +1,6 @@
 """The search language: `parse` text, turn it into a `condition`, edit it, and write places in its list."""
 
-from taskledger.ledger.search.condition import LabelIds, condition, id_range, id_begins
+from taskledger.ledger.search.condition import LabelIds, condition, id_begins
 from taskledger.ledger.search.cursors import cursor_from, cursor_text
 from taskledger.ledger.search.edit import edited
 from taskledger.ledger.search.text import And, Expression, Field, Not, Or, Word, parse
@@ -17,7 +17,6 @@ __all__ = [
     "cursor_from",
     "cursor_text",
     "edited",
-    "id_range",
     "id_begins",
     "parse",
 ]

@@ -217,13 +217,8 @@ def _pair_likes(pair: Pair) -> list[str]:
 
 
 def id_begins(text: str) -> Condition:
-    """That a task's id begins like this; of fewer than four characters, that it is this."""
-    return _id(schema.task.c.id, text, 4)
-
-
-def id_range(prefix: str) -> Condition | None:
-    """The condition on `task` that its id begins so; None for a beginning too short to mean a task."""
-    return _id(_task.id, prefix, least=1) if len(prefix) >= MIN_ID_CHARS else None
+    """That a task's id begins like this; of fewer than MIN_ID_CHARS characters, that it is this."""
+    return _id(_task.id, text, least=MIN_ID_CHARS)
 
 
 def _id(column: Column[Any], text: str, least: int) -> Condition:
