@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from alembic import command
@@ -13,6 +14,9 @@ from alembic.util import CommandError
 
 from taskledger.errors import LedgerError, SchemaAhead, SchemaBehind
 from taskledger.ledger.engine import masked, open_ledger
+
+# Alembic keeps the migration that runs in a global of the process.
+_ALEMBIC = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,7 @@ def _state(script: ScriptDirectory, current: str | None, head: str) -> str:
 
 def _run(url: str, action: Any, revision: str) -> None:
     try:
-        action(config(url), revision)
+        with _ALEMBIC:
+            action(config(url), revision)
     except CommandError as error:
         raise LedgerError(f"cannot migrate {masked(url)}: {error}") from error

@@ -1,6 +1,6 @@
 """Questions about the ledger itself: how large, how old, what came in, and what could not be used."""
 
-from sqlalchemy import ColumnElement, Connection, func, select, text
+from sqlalchemy import Connection, UnaryExpression, func, select, text
 
 from taskledger.ledger import schema
 from taskledger.ledger.answers import EventCount, QuarantinedRow, Span, Stats, TableSize
@@ -58,8 +58,8 @@ def stats(ledger: Ledger) -> Stats:
             schema_version=str(connection.scalar(text("SELECT version_num FROM alembic_version"))),
             bytes=_bytes(connection),
             tables=tables,
-            oldest_at=_edge(connection, func.min(schema.event.c.id)),
-            newest_at=_edge(connection, func.max(schema.event.c.id)),
+            oldest_at=_edge(connection, schema.event.c.id.asc()),
+            newest_at=_edge(connection, schema.event.c.id.desc()),
         )
 
 
@@ -85,7 +85,7 @@ def _bytes(connection: Connection) -> int | None:
     return None if found is None else int(found)
 
 
-def _edge(connection: Connection, edge: ColumnElement[bytes]) -> int | None:
+def _edge(connection: Connection, order: UnaryExpression[bytes]) -> int | None:
     """The moment of the first or last event: its id begins with it, and ids are in an index."""
-    found = connection.scalar(select(edge))
+    found = connection.scalar(select(schema.event.c.id).order_by(order).limit(1))
     return None if found is None else int.from_bytes(bytes(found)[:6], "big") * 1000

@@ -21,7 +21,7 @@ from taskledger.ledger.answers import (
 )
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind, Labels
-from taskledger.ledger.search import Expression, condition, id_range
+from taskledger.ledger.search import Expression, condition, id_begins
 from taskledger.tasks import State
 
 #: tasks of the span, newest first, that facets are counted over
@@ -62,7 +62,9 @@ def tasks(
 
 def count_tasks(ledger: Ledger, where: Expression | None, span: Span, *, cap: int = 10_000) -> Count:
     """How many tasks of a span match, counted no further than the cap."""
-    some: Select[Any] = select(literal_column("1")).select_from(schema.task).where(_matches(ledger, where, span)).limit(cap + 1)
+    some: Select[Any] = (
+        select(literal_column("1")).select_from(schema.task).where(_matches(ledger, where, span)).limit(cap + 1)
+    )
     with ledger.read() as connection:
         number = connection.scalar(select(func.count()).select_from(some.subquery())) or 0
     return Count(min(number, cap), number <= cap)
@@ -122,10 +124,7 @@ def task(ledger: Ledger, task_id: str) -> TaskDetail | None:
 
 def tasks_like(ledger: Ledger, prefix: str, limit: int = 10) -> tuple[RelatedTask, ...]:
     """Tasks whose id begins like that, newest first."""
-    span = id_range(prefix)
-    if span is None:
-        return ()
-    query = select(schema.task).where(span).order_by(T.first_at.desc()).limit(limit)
+    query = select(schema.task).where(id_begins(prefix)).order_by(T.first_at.desc(), T.id.desc()).limit(limit)
     with ledger.read() as connection:
         return tuple(_related(ledger.labels, row) for row in connection.execute(query))
 
