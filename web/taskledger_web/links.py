@@ -1,0 +1,76 @@
+"""Addresses: this page with other parameters, and each thing's own page. The query string holds all state."""
+
+from collections.abc import Mapping
+from urllib.parse import quote, urlencode
+
+from flask import request, url_for
+from werkzeug.routing import PathConverter
+
+#: what stays when going from one list to another
+CARRIED = ("from", "to", "tz")
+#: what names a place in a list, and is void once the list is another
+_PLACES = ("after", "before", "good")
+_SAFE = ":,*/@"
+
+
+class AnythingConverter(PathConverter):
+    """Any text at all as the rest of a path: ids and names are whatever somebody's program chose."""
+
+    regex = r"[\s\S]+"
+
+
+def here(**changes: str | int | None) -> str:
+    """This page's address with parameters changed, or taken out where None; places in the list are forgotten."""
+    kept = {name: value for name, value in request.args.items() if name not in _PLACES}
+    return _address(request.script_root + request.path, kept | _outward(changes))
+
+
+def moved(**changes: str | int | None) -> str:
+    """As `here`, and it keeps everything that is not changed."""
+    return _address(request.script_root + request.path, dict(request.args) | _outward(changes))
+
+
+def to(endpoint: str, **values: str | int | None) -> str:
+    """Another page, with the range and the zone of this one."""
+    carried = {name: request.args[name] for name in CARRIED if request.args.get(name)}
+    return _address(url_for(endpoint), carried | _outward(values))
+
+
+def task(task_id: str) -> str:
+    """The page of a task. Browsers take dots in a path for steps, so such an id travels as a parameter."""
+    return _of_name("task.page", "task.by_parameter", task_id, "id")
+
+
+def schedule(name: str) -> str:
+    """The page of a schedule entry."""
+    return _of_name("schedules.entry", "schedules.by_parameter", name, "name")
+
+
+def worker(name: str) -> str:
+    """The page of a worker."""
+    return _of_name("workers.node", "workers.by_parameter", name, "name")
+
+
+def failure_group(fingerprint: str, **changes: str | int | None) -> str:
+    """The page of a failure group; its key is hexadecimal."""
+    carried = {name: request.args[name] for name in CARRIED if request.args.get(name)}
+    return _address(url_for("failures.group", name=fingerprint), carried | _outward(changes))
+
+
+def _of_name(endpoint: str, fallback: str, name: str, parameter: str) -> str:
+    name = name.encode("utf-8", "replace").decode("utf-8")
+    if not name or any(part in (".", "..") for part in name.split("/")):
+        return to(fallback, **{parameter: name})
+    carried = {key: request.args[key] for key in CARRIED if request.args.get(key)}
+    stem = url_for(endpoint, name="-")[:-1]
+    return _address(stem + quote(name, safe=":,*@"), carried)
+
+
+def _outward(changes: Mapping[str, str | int | None]) -> dict[str, str | None]:
+    # `from` is a Python keyword, so callers write `from_`.
+    return {name.rstrip("_"): None if value is None else str(value) for name, value in changes.items()}
+
+
+def _address(path: str, parameters: Mapping[str, str | None]) -> str:
+    kept = {name: value for name, value in parameters.items() if value not in (None, "")}
+    return f"{path}?{urlencode(kept, quote_via=quote, safe=_SAFE, errors='replace')}" if kept else path

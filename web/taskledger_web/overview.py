@@ -1,0 +1,73 @@
+"""Overview: is anything wrong now, since when, and is the recorder working."""
+
+from flask import Blueprint, render_template
+
+from taskledger.ledger import query
+from taskledger.ledger.answers import Bucket, Coverage, ScheduleRow, Span
+from taskledger_web import charts, links, problems, setup, strip, times
+from taskledger_web.asking import ask
+from taskledger_web.strip import Verdict
+from taskledger_web.view import View, page_range, view
+
+blueprint = Blueprint("overview", __name__)
+#: entries, groups and workers that are shown; the rest is a link away
+_MOST = 8
+
+
+@blueprint.get("/")
+def page() -> str:
+    """Everything at a glance."""
+    seen, span = view(), page_range()
+    status = ask(query.status, seen.now_at)
+    coverage = ask(query.coverage, span.shown, view().now_at)
+    if coverage.began_at is None:
+        return render_template("setup.html", checks=setup.checks(seen.now_at))
+    groups = ask(query.failure_groups, span.asked, parts=24)
+    workers = ask(query.workers, seen.now_at)
+    judged = _judged(ask(query.schedules, seen.now_at, ticks=30))
+    found = problems.find(status, coverage, groups, workers, judged, seen)
+    return render_template(
+        "overview.html",
+        problems=found,
+        verdict=problems.verdict(found, status, seen),
+        groups=sorted(groups, key=lambda group: -group.number)[:_MOST],
+        more_groups=max(len(groups) - _MOST, 0),
+        workers=sorted(workers, key=lambda row: (row.status == "offline", row.name))[: 2 * _MOST],
+        more_workers=max(len(workers) - 2 * _MOST, 0),
+        judged=judged[:_MOST],
+        more_schedules=max(len(judged) - _MOST, 0),
+        checks=[check for check in setup.checks(seen.now_at) if check.is_done is False],
+        strip=lambda row: strip.places(row.ticks[-16:], lambda at: times.absolute(at, seen.zone, seen.now_at)),
+        pitch=strip.PITCH,
+        marks=strip.MARKS,
+        column_zone=times.zone_word(seen.zone, span.shown.from_at, span.shown.to_at),
+        **_throughput(span.asked, coverage, seen),
+    )
+
+
+def _judged(rows: tuple[ScheduleRow, ...]) -> list[tuple[ScheduleRow, Verdict]]:
+    """Problems first, then what is due next."""
+    never = times.LATEST
+    judged = [(row, strip.verdict(row)) for row in rows]
+    return sorted(judged, key=lambda pair: (-pair[1].mark.rank, pair[0].next_due_at or never, pair[0].name))
+
+
+def _throughput(asked: Span, coverage: Coverage, seen: View) -> dict[str, object]:
+    bars, number = charts.even(asked)
+    buckets = ask(query.histogram, None, bars, bars=number)
+    return {
+        "coverage": coverage,
+        "chart": charts.histogram(buckets, bars, coverage, seen.zone, now_at=seen.now_at, link=_link_to, height=72),
+        "totals": {
+            "succeeded": sum(bucket.succeeded for bucket in buckets),
+            "failed": sum(bucket.failed for bucket in buckets),
+            "other": sum(bucket.other for bucket in buckets),
+        },
+    }
+
+
+def _link_to(bucket: Bucket) -> str:
+    from_at, to_at = (times.iso(at, times.UTC)[:19] + "Z" for at in (bucket.from_at, bucket.to_at))
+    return links.to("tasks.page", from_=from_at, to=to_at)
+
+

@@ -1,0 +1,120 @@
+"""What is wrong now, worst first, each in one sentence with a link; and the verdict over all of it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from taskledger.ledger.answers import Coverage, FailureGroup, RecorderStatus, ScheduleRow, WorkerRow
+from taskledger_web import links, recorded, strip, times
+from taskledger_web.strip import Verdict
+from taskledger_web.view import View
+
+#: seconds of the range that may go unrecorded before it is a problem of its own
+_SMALL_GAP_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One sentence: what it is about (a link), and what is wrong with it."""
+
+    kind: str
+    icon: str
+    subject: str
+    text: str
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overall:
+    """The page's first line. `kind` is never succeeded while something cannot be known."""
+
+    text: str
+    kind: str
+    icon: str
+
+
+def find(
+    status: RecorderStatus,
+    coverage: Coverage,
+    groups: Sequence[FailureGroup],
+    workers: Sequence[WorkerRow],
+    judged: Sequence[tuple[ScheduleRow, Verdict]],
+    seen: View,
+) -> list[Problem]:
+    """All problems in the order in which somebody should look at them."""
+    return [
+        *_recorder(status, seen),
+        *_lost(workers, seen),
+        *_schedules(judged, seen),
+        *_gaps(coverage, seen),
+        *_silent(workers),
+        *_failures(groups),
+    ]
+
+
+def verdict(found: Sequence[Problem], status: RecorderStatus, seen: View) -> Overall:
+    """2 problems; or that none were found, and whether that can be known."""
+    if status.state != "recording":
+        since = times.ago(status.seen_at, seen.now_at) if status.seen_at is not None else "some time ago"
+        return Overall(f"Cannot tell what happens now: the recorder stopped {since}", "failed", "cross")
+    if found:
+        return Overall(f"{len(found)} problem{'s' if len(found) > 1 else ''}", "failed", "cross")
+    return Overall("No problems found", "succeeded", "tick")
+
+
+def _recorder(status: RecorderStatus, seen: View) -> Iterable[Problem]:
+    if status.state == "stopped" and status.seen_at is not None:
+        when = times.absolute(status.seen_at, seen.zone, seen.now_at)
+        text = f"was last heard of at {when} ({times.ago(status.seen_at, seen.now_at)}). Nothing after that is known."
+        yield Problem("failed", "cross", "The recorder", text, links.to("ledger.page"))
+
+
+def _lost(workers: Sequence[WorkerRow], seen: View) -> Iterable[Problem]:
+    for worker in workers:
+        running = len(worker.running)
+        if worker.status == "lost":
+            tasks = f" with {running} task{'s' if running != 1 else ''} running" if running else ""
+            yield Problem("lost", "triangle", worker.name, f"fell silent{_silence(worker, seen)}{tasks}.", links.worker(worker.name))
+
+
+def _silence(worker: WorkerRow, seen: View) -> str:
+    at = worker.last_heartbeat_at or worker.since_at
+    if at is None:
+        return ""
+    return f" after {times.absolute(at, seen.zone, seen.now_at)} ({times.ago(at, seen.now_at)})"
+
+
+def _schedules(judged: Sequence[tuple[ScheduleRow, Verdict]], seen: View) -> Iterable[Problem]:
+    for row, judgement in judged:
+        bad = strip.in_a_row(row)
+        if bad:
+            times_word = "run" if len(bad) == 1 else f"{len(bad)} runs"
+            when = times.absolute(bad[-1].due_at, seen.zone, seen.now_at)
+            verb = "could not send" if bad[-1].fire == "failed_to_send" else "missed"
+            note = f": {bad[-1].note}" if bad[-1].note else ""
+            text = f"{verb} its last {times_word}, due {when}{note}."
+            yield Problem("failed", "slash", row.name, text, links.schedule(row.name))
+        elif judgement.mark.symbol in ("missed", "notsent", "notreceived"):
+            yield Problem("retrying", "clock", row.name, f"{judgement.sentence}.", links.schedule(row.name))
+
+
+def _gaps(coverage: Coverage, seen: View) -> Iterable[Problem]:
+    if recorded.length(coverage) >= _SMALL_GAP_S:
+        lost = times.duration(recorded.length(coverage))
+        text = f"{recorded.clause(coverage, seen).removeprefix('; ')} ({lost} in all)."
+        yield Problem("sent", "hatched", "Gaps:", text, links.to("ledger.page"))
+
+
+def _silent(workers: Sequence[WorkerRow]) -> Iterable[Problem]:
+    for worker in workers:
+        if worker.sends_task_events is False:
+            text = f"runs without -E: its {worker.processed or 0:,} tasks are invisible."
+            yield Problem("retrying", "triangle", worker.name, text, links.worker(worker.name))
+
+
+def _failures(groups: Sequence[FailureGroup]) -> Iterable[Problem]:
+    if groups:
+        number = sum(group.number for group in groups)
+        worst = max(groups, key=lambda group: group.number)
+        ways = "one way" if len(groups) == 1 else f"{len(groups)} ways"
+        text = f"in {ways}; most often {worst.title} in {worst.task_name or 'a task whose name is not known'}."
+        yield Problem("failed", "cross", f"{number:,} failed run{'s' if number != 1 else ''}", text, links.to("failures.page"))

@@ -1,0 +1,65 @@
+"""What a span can vouch for, in words: every count and every "none" says when nobody was listening."""
+
+from dataclasses import dataclass
+
+from taskledger.ledger.answers import Coverage, Hole, RecorderStatus
+from taskledger_web import times
+from taskledger_web.times import MICROS
+from taskledger_web.view import View
+
+#: holes named one by one; more are counted
+_NAMED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Pill:
+    """The header's answer to: is anything being recorded? `kind` is its colour class."""
+
+    text: str
+    kind: str
+    icon: str
+
+
+def pill(status: RecorderStatus | None, now_at: int) -> Pill:
+    """The recorder's state as text; None is a ledger that cannot be asked."""
+    if status is None:
+        return Pill("ledger not reachable", "failed", "cross")
+    if status.state == "recording":
+        lag = f", lag {times.duration(status.lag_s)}" if status.lag_s is not None else ""
+        return Pill(f"recording{lag}", "succeeded", "record")
+    if status.state == "never":
+        return Pill("no recorder has run", "failed", "ring")
+    since = f" {times.ago(status.seen_at, now_at)}" if status.seen_at is not None else ""
+    return Pill(f"recorder stopped{since}", "failed", "cross")
+
+
+def clause(coverage: Coverage, seen: View) -> str:
+    """What ends a sentence about a span: empty when all of it was recorded, else "; not recorded 02:10 to 02:25"."""
+    if coverage.began_at is None:
+        return "; nothing was ever recorded"
+    if coverage.is_whole:
+        return ""
+    return f"; not recorded {_listed(coverage.holes, seen)}"
+
+
+def sentence(coverage: Coverage, seen: View) -> str:
+    """The same as a sentence of its own, also when there is nothing to admit."""
+    if coverage.began_at is None:
+        return "No recorder has ever run, so nothing is known."
+    if coverage.is_whole:
+        return "A recorder was listening all that time."
+    return f"No recorder was listening {_listed(coverage.holes, seen)}: nobody knows what happened then."
+
+
+def length(coverage: Coverage) -> float:
+    """Seconds of the span that nobody recorded."""
+    return sum(hole.to_at - hole.from_at for hole in coverage.holes) / MICROS
+
+
+def _listed(holes: tuple[Hole, ...], seen: View) -> str:
+    longest = sorted(sorted(holes, key=lambda hole: hole.from_at - hole.to_at)[:_NAMED], key=lambda hole: hole.from_at)
+    named = [times.between(hole.from_at, hole.to_at, seen.zone, seen.now_at) for hole in longest]
+    more = len(holes) - len(named)
+    if more:
+        return f"{', '.join(named)} and {more} more time{'s' if more > 1 else ''}"
+    return " and ".join(named)

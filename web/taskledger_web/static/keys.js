@@ -1,0 +1,64 @@
+// Single-key shortcuts: never inside a field, never with Ctrl or Alt, and not at all when switched off.
+import { copy } from "./small.js";
+
+let prefix = "";
+
+function rows() {
+  return [...document.querySelectorAll("[data-rows] [data-open]")];
+}
+
+function step(by) {
+  const links = rows();
+  const next = links[Math.max(0, links.indexOf(document.activeElement) + by)] ?? links.at(-1);
+  next?.focus();
+  next?.scrollIntoView({ block: "nearest" });
+}
+
+function follow(selector) {
+  document.querySelector(selector)?.click();
+}
+
+function nextZone() {
+  const form = document.querySelector("[data-preferences]");
+  const select = form?.querySelector("[data-zones]");
+  if (!select) return;
+  select.selectedIndex = (select.selectedIndex + 1) % select.options.length;
+  form.requestSubmit();
+}
+
+function frozen() {
+  const { from, to, zone } = document.querySelector("[data-frozen]")?.dataset ?? {};
+  const address = new URL(location.href);
+  if (from) address.searchParams.set("from", from);
+  if (to) address.searchParams.set("to", to);
+  if (zone) address.searchParams.set("tz", zone);
+  return address.href;
+}
+
+const actions = {
+  "?": () => document.getElementById("keys").showModal(),
+  "/": () => document.getElementById("q")?.focus(),
+  j: () => step(1),
+  k: () => step(-1),
+  "[": () => follow("a[rel=prev]"),
+  "]": () => follow("a[rel=next]"),
+  ".": () => follow("[data-live]"),
+  u: nextZone,
+  y: () => copy(frozen()),
+};
+
+function pressed(event) {
+  if (event.key === "Escape") for (const menu of document.querySelectorAll("[data-menu][open]")) menu.open = false;
+  const isTyping = event.target.closest("input, textarea, select, [contenteditable]");
+  if (isTyping || event.ctrlKey || event.altKey || event.metaKey || document.querySelector("dialog[open]")) return;
+  const action = prefix === "g" ? () => follow(`[data-go="${CSS.escape(event.key)}"]`) : actions[event.key];
+  prefix = prefix === "" && event.key === "g" ? "g" : "";
+  if (prefix === "" && action) {
+    event.preventDefault();
+    action();
+  }
+}
+
+export function keys() {
+  if (document.documentElement.dataset.keys !== "off") document.addEventListener("keydown", pressed);
+}

@@ -1,0 +1,138 @@
+"""The strip of a schedule entry: one mark for each due time, and the verdict in words over all of them."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from taskledger.ledger.answers import ScheduleRow, TickRow
+from taskledger_web import times
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One mark: the symbol it is drawn with, its word, and how bad it is (0 is well)."""
+
+    symbol: str
+    text: str
+    rank: int
+    kind: str
+    icon: str
+
+
+MARKS = {
+    mark.symbol: mark
+    for mark in (
+        Mark("ontime", "On time", 0, "succeeded", "tick"),
+        Mark("pending", "Still to come", 0, "sent", "clock"),
+        Mark("off", "Off", 1, "sent", "ring"),
+        Mark("running", "Running", 2, "running", "play"),
+        Mark("sent", "Sent, outcome not known", 3, "sent", "dot"),
+        Mark("unknown", "Not known", 4, "sent", "hatched"),
+        Mark("late", "Late", 5, "retrying", "clock"),
+        Mark("overdue", "Overdue", 6, "retrying", "clock"),
+        Mark("notreceived", "Not received", 7, "failed", "triangle"),
+        Mark("failed", "Failed", 8, "failed", "cross"),
+        Mark("notsent", "Not sent: error", 9, "failed", "cross"),
+        Mark("missed", "Missed", 10, "failed", "slash"),
+    )
+}
+#: what beat did, where it alone decides the mark
+_FIRE = {
+    "missed": "missed", "overdue": "overdue", "failed_to_send": "notsent", "unknown": "unknown",
+    "disabled": "off", "dst_skipped": "off", "pending": "pending",
+}  # fmt: skip
+#: what became of the task, where that is worse than how beat did
+_OUTCOME = {
+    "failed": "failed", "expired": "failed", "revoked": "failed", "rejected": "failed",
+    "not_received": "notreceived", "running": "running", "retrying": "running", "waiting": "running",
+    "unknown": "sent",
+}  # fmt: skip
+FIRE_WORDS = {
+    "on_time": "on time", "late": "late", "missed": "missed", "overdue": "overdue", "pending": "still to come",
+    "failed_to_send": "not sent: error", "disabled": "off", "unknown": "not known", "dst_skipped": "skipped by the clock change",
+}  # fmt: skip
+OUTCOME_WORDS = {"ok": "succeeded", "not_received": "not received", "unknown": "not known"}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A mark in its place: x in pixels, what it says, and the task it leads to."""
+
+    x: int
+    mark: Mark
+    title: str
+    task_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a strip comes to: its worst mark, and a sentence that counts."""
+
+    mark: Mark
+    sentence: str
+    #: how many due times are missed, failed, late or not sent
+    problems: int
+
+
+#: pixels from one mark to the next
+PITCH = 11
+
+
+def mark_of(tick: TickRow) -> Mark:
+    """One mark for two facts; the worse one wins."""
+    if tick.fire in _FIRE:
+        return MARKS[_FIRE[tick.fire]]
+    outcome = MARKS[_OUTCOME.get(tick.outcome or "unknown", "ontime")]
+    fire = MARKS["late" if tick.fire == "late" else "ontime"]
+    return max(fire, outcome, key=lambda mark: mark.rank)
+
+
+def places(ticks: tuple[TickRow, ...], when: Callable[[int], str]) -> tuple[Place, ...]:
+    """The marks of a strip from left to right."""
+    return tuple(
+        Place(number * PITCH, mark_of(tick), f"{when(tick.due_at)}: {describe(tick)}", tick.task_id)
+        for number, tick in enumerate(ticks)
+    )
+
+
+def describe(tick: TickRow) -> str:
+    """Both facts in words, with the lateness and the note."""
+    parts = [FIRE_WORDS.get(tick.fire, tick.fire)]
+    if tick.lateness_s is not None and tick.fire == "late":
+        parts[0] += f" by {times.duration(tick.lateness_s)}"
+    if tick.outcome is not None:
+        parts.append(OUTCOME_WORDS.get(tick.outcome, tick.outcome))
+    if not tick.is_final and tick.fire not in ("pending",):
+        parts.append("not final yet")
+    return ", ".join(part for part in (*parts, tick.note) if part)
+
+
+def verdict(row: ScheduleRow) -> Verdict:
+    """The worst mark of the due times that have passed, and how many there are of each kind."""
+    marks = [mark_of(tick) for tick in row.ticks if tick.fire != "pending"]
+    if not marks:
+        return Verdict(MARKS["pending"], "Nothing was due yet" if row.enabled else "Switched off", 0)
+    counts = Counter(mark.symbol for mark in marks)
+    worst = max(marks, key=lambda mark: mark.rank)
+    problems = sum(number for symbol, number in counts.items() if MARKS[symbol].rank >= MARKS["late"].rank)
+    return Verdict(worst, _sentence(row, counts, len(marks)), problems)
+
+
+def _sentence(row: ScheduleRow, counts: Counter[str], total: int) -> str:
+    told = sorted((MARKS[symbol] for symbol in counts if symbol != "ontime"), key=lambda mark: -mark.rank)
+    if not told:
+        return f"All {total} on time" if total > 1 else "On time"
+    words = ", ".join(f"{mark.text.lower().split(':')[0].split(',')[0]} {counts[mark.symbol]}" for mark in told)
+    longest = max((tick.lateness_s or 0 for tick in row.ticks if tick.fire == "late"), default=0)
+    late = f" (up to {times.duration(longest)})" if longest else ""
+    return f"{words[:1].upper()}{words[1:]} of {total}{late}"
+
+
+def in_a_row(row: ScheduleRow) -> tuple[TickRow, ...]:
+    """The latest due times that were all missed or not sent, oldest first; empty when the last one was not."""
+    bad: list[TickRow] = []
+    for tick in reversed([tick for tick in row.ticks if tick.fire != "pending"]):
+        if tick.fire not in ("missed", "failed_to_send"):
+            break
+        bad.append(tick)
+    return tuple(reversed(bad))
