@@ -1,11 +1,13 @@
 """Run migrations: one at a time on a database, however many programs try."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from alembic import context
 from sqlalchemy import Connection, text
 
+from taskledger.config import load
 from taskledger.errors import LedgerAway
 from taskledger.ledger.engine import Ledger, open_ledger
 from taskledger.ledger.schema import metadata
@@ -21,10 +23,6 @@ def address() -> str:
     given = context.config.attributes.get("url")
     if given:
         return str(given)
-    import os
-
-    from taskledger.config import load
-
     return load({}, os.environ).database_url
 
 
@@ -38,7 +36,7 @@ def alone(connection: Connection) -> Iterator[None]:
     elif dialect in ("mysql", "mariadb"):
         name = f"taskledger.{LOCK_KEY}"
         if not connection.scalar(text("SELECT GET_LOCK(:name, :wait)"), {"name": name, "wait": LOCK_WAIT_S}):
-            raise LedgerAway(f"another upgrade of this database has been running for {LOCK_WAIT_S} s: try again when it is done")
+            raise LedgerAway(f"another upgrade of this database has run for {LOCK_WAIT_S} s: try again when it is done")
     connection.commit()
     try:
         yield

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-#: bytes; a larger message is quarantined unread. Redis drops subscribers that lag 32 MB behind, so nothing near it is sane.
+#: bytes; a larger message is quarantined unread (Redis drops subscribers that lag 32 MB behind)
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 #: bytes of a malformed message that are kept
 MAX_QUARANTINED_BYTES = 64 * 1024
@@ -27,7 +27,7 @@ INT64_MAX = 2**63 - 1
 
 JSON_CONTENT_TYPES = frozenset({"application/json", "application/x-json", "text/json"})
 
-#: Every task-* event that Celery 5.4 to 5.7 sends (celery/app/amqp.py, celery/worker/request.py, celery/worker/strategy.py).
+#: Every task-* event of Celery 5.4 to 5.7 (celery/app/amqp.py, celery/worker/request.py, celery/worker/strategy.py).
 TASK_EVENT_TYPES = frozenset(
     {
         "task-sent",
@@ -43,7 +43,7 @@ TASK_EVENT_TYPES = frozenset(
 )
 WORKER_EVENT_TYPES = frozenset({"worker-online", "worker-heartbeat", "worker-offline"})
 
-# orjson turns integers beyond 64 bits into floats without a word; 19 digits in a row send a message down the exact path.
+# orjson silently turns integers beyond 64 bits into floats; 19 digits in a row send a message down the exact path.
 _LONG_INTEGER = re.compile(rb"\d{19}")
 
 
@@ -121,7 +121,7 @@ def restore(body: bytes) -> dict[str, Any]:
 
 
 def identity(at: int, body: bytes) -> bytes:
-    """16 bytes: the millisecond of the event (6 bytes, so that ids sort by time), then 80 bits of blake2b of its content."""
+    """16 bytes: the event's millisecond (6 bytes, so that ids sort by time), then 80 bits of blake2b of its content."""
     return (at // 1000).to_bytes(6, "big") + blake2b(body, digest_size=10).digest()
 
 

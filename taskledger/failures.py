@@ -1,4 +1,4 @@
-"""Which runs failed in the same way: the class, message and innermost application frame of a failure, and their fingerprint."""
+"""Which runs failed in the same way: class, message and innermost application frame of a failure, and a fingerprint."""
 
 import re
 from hashlib import blake2b
@@ -29,7 +29,7 @@ _EMPTY = frozenset({"ExceptionWithTraceback", "ExceptionInfo", "UnpickleableExce
 
 
 class Failure(NamedTuple):
-    """What is known of one failure: short class name, message and innermost application frame ("proj.py:35 in charge")."""
+    """One failure: short class name, message and innermost application frame ("proj.py:35 in charge")."""
 
     cls: str
     message: str
@@ -58,7 +58,7 @@ def describe(exception: str | None, traceback: str | None) -> Failure:
 
 
 def fingerprint(task_name: str | None, failure: Failure) -> bytes:
-    """16 bytes that are equal for failures of one task with the same class, message shape and frame (line numbers aside)."""
+    """16 bytes, equal for failures of one task with the same class, message shape and frame (line numbers aside)."""
     frame = re.sub(r":\d+ in ", " in ", failure.frame or "")
     parts = (str(RULE), task_name or "", failure.cls, failure.title, frame)
     return blake2b("\x1f".join(parts).encode("utf-8", "backslashreplace"), digest_size=16).digest()

@@ -1,4 +1,4 @@
-"""What the ledger knows of one task: a pure projection of the set of its events, so order and repetition cannot matter."""
+"""What the ledger knows of one task: a projection of the set of its events, so order and repetition cannot matter."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -121,7 +121,8 @@ class _Draft:
     @property
     def first(self) -> Event:
         event = self.received or self.started or self.ended
-        assert event is not None  # a draft is only made from an event
+        if event is None:
+            raise ValueError("a draft is only made from an event")
         return event
 
 

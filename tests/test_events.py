@@ -63,7 +63,7 @@ def test_the_timestamp_is_taken_as_it_is_whatever_the_utcoffset():
 
 
 def test_identity_is_content():
-    """The same content in another order of keys and with other white space is the same event; another value is another."""
+    """The same content in another order of keys or with other white space is the same event; another value is not."""
     one = task_event("started")
     spellings = [json.dumps(one), json.dumps(dict(reversed(one.items())), indent=2)]
     ids = {only(spelling.encode()).id for spelling in spellings}

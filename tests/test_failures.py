@@ -16,7 +16,9 @@ def test_the_last_line_of_the_traceback_names_the_failure():
 
 def test_a_killed_child_shows_its_real_class():
     """Celery's empty ExceptionWithTraceback() is replaced by the class in the traceback's last line."""
-    trace = 'Traceback (most recent call last):\n  File "/v/site-packages/billiard/pool.py", line 1265, in mark\n    raise\n'
+    trace = (
+        'Traceback (most recent call last):\n  File "/v/site-packages/billiard/pool.py", line 1, in mark\n    raise\n'
+    )
     failure = describe(
         "ExceptionWithTraceback()",
         trace + "billiard.exceptions.WorkerLostError: Worker exited prematurely: signal 9 (SIGKILL) Job: 3.\n",
@@ -44,7 +46,8 @@ def test_without_a_traceback_the_repr_is_read(exception, text):
 
 def test_a_message_of_several_lines_is_kept():
     """The lines after the class belong to the message."""
-    trace = 'Traceback (most recent call last):\n  File "/srv/app/db.py", line 3, in run\n    go()\nProgrammingError: near "x"\nLINE 1: select x\n'
+    trace = 'Traceback (most recent call last):\n  File "/srv/app/db.py", line 3, in run\n    go()\n'
+    trace += 'ProgrammingError: near "x"\nLINE 1: select x\n'
 
     assert describe(None, trace).message == 'near "x"\nLINE 1: select x'
 

@@ -1,11 +1,11 @@
 """Opening a ledger: one SQLAlchemy engine, set up for what each database needs."""
 
 import sqlite3
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -57,7 +57,7 @@ class Ledger:
         """Give all connections back."""
         self.engine.dispose()
 
-    def __enter__(self) -> "Ledger":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -98,7 +98,8 @@ def parse_url(url: str) -> URL:
         address = address.set(drivername=DRIVERS[address.drivername])
     if address.get_backend_name() not in ("sqlite", "postgresql", "mysql", "mariadb"):
         raise SettingsError(
-            f"the database {address.get_backend_name()!r} in {masked(url)!r} is not supported: use sqlite, postgresql, mysql or mariadb"
+            f"the database {address.get_backend_name()!r} in {masked(url)!r} is not supported:"
+            " use sqlite, postgresql, mysql or mariadb"
         )
     if address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:"):
         raise SettingsError(f"{url!r} keeps nothing: name a file, as in sqlite:///taskledger.sqlite3")
@@ -110,7 +111,7 @@ def masked(url: str) -> str:
     try:
         return make_url(url).render_as_string(hide_password=True)
     except ArgumentError:
-        return url.split("@")[-1]
+        return url.rpartition("@")[2]
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, delete, select, update
 
-from taskledger import failures, workers as core
+from taskledger import failures
+from taskledger import workers as core
 from taskledger.events import TASK_EVENT_TYPES, WORKER_EVENT_TYPES, Event, restore
 from taskledger.ledger import dialects, schema
 from taskledger.ledger.labels import Kind
@@ -248,6 +249,6 @@ def _fold_sessions(connection: Connection, cluster_id: int, host_id: int, events
 
 
 def _session_of(row: Any) -> core.Session:
-    values = dict(row._mapping)
+    values = row._asdict()
     del values["host_id"], values["cluster_id"]
     return core.Session(**values)

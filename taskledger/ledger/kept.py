@@ -18,7 +18,10 @@ MAX_NOTE = 4_000
 
 
 def save_view(ledger: Ledger, name: str, query: str, now_at: int) -> SavedView:
-    """Keep a search under a name; the same name again replaces it. Raises SettingsError for an empty name or an endless query."""
+    """Keep a search under a name; the same name again replaces it.
+
+    Raises SettingsError for an empty name or an endless query.
+    """
     name = (plain(name) or "").strip()[:MAX_VIEW_NAME]
     if not name or len(query) > MAX_QUERY:
         raise SettingsError(f"a saved view needs a name and a query of at most {MAX_QUERY:,} characters")

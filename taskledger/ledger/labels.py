@@ -37,7 +37,7 @@ class Labels:
         self._last = 0
 
     def intern(self, wanted: Iterable[tuple[Kind, str]]) -> "Numbers":
-        """The number of each (kind, name), made where it is new; in a transaction of its own, so call it before yours."""
+        """The number of each (kind, name), made where it is new; in its own transaction, so call it before yours."""
         pairs = {(int(kind), value) for kind, value in wanted}
         missing = sorted(pair for pair in pairs if pair not in self._ids)
         if missing:

@@ -7,6 +7,7 @@ from threading import Lock
 from typing import Any
 
 from alembic import command
+from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -14,6 +15,7 @@ from alembic.util import CommandError
 
 from taskledger.errors import LedgerError, SchemaAhead, SchemaBehind
 from taskledger.ledger.engine import masked, open_ledger
+from taskledger.ledger.schema import metadata
 
 # Alembic keeps the migration that runs in a global of the process.
 _ALEMBIC = Lock()
@@ -61,7 +63,8 @@ def ensure(url: str, *, is_default: bool) -> None:
         raise SchemaBehind(f"the database {masked(url)} has no taskledger tables yet: run `taskledger db upgrade`")
     elif schema.state == "behind":
         raise SchemaBehind(
-            f"the database {masked(url)} is at schema {schema.current}, this program needs {schema.head}: run `taskledger db upgrade`"
+            f"the database {masked(url)} is at schema {schema.current}, this program needs {schema.head}:"
+            " run `taskledger db upgrade`"
         )
     elif schema.state == "ahead":
         raise SchemaAhead(
@@ -71,11 +74,7 @@ def ensure(url: str, *, is_default: bool) -> None:
 
 
 def differences(url: str) -> list[Any]:
-    """What Alembic finds different between the tables as they are and as `schema.py` says; empty when they are equal."""
-    from alembic.autogenerate import compare_metadata
-
-    from taskledger.ledger.schema import metadata
-
+    """What Alembic finds different between the tables as they are and as `schema.py` says; empty for equal."""
     with open_ledger(url) as ledger, ledger.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return list(compare_metadata(context, metadata))

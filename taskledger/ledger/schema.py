@@ -1,4 +1,4 @@
-"""The tables. Times are microseconds since the epoch, UTC; names are numbers of `label`; described in docs/schema.md."""
+"""The tables. Times are microseconds since the epoch, UTC; names are numbers of `label`; see docs/schema.md."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def _sparse(name: str, column: str, *more: str) -> Index:
     return Index(name, column, *more, postgresql_where=present, sqlite_where=present)
 
 
-#: every name that repeats: clusters, event types, hosts, task names, queues, routing keys; found by (kind, digest of value)
+#: every name that repeats (clusters, event types, hosts, task names, queues, routing keys), found by kind and digest
 label = _table(
     "label",
     Column("id", Integer, primary_key=True, autoincrement=True),

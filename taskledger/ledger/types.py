@@ -43,10 +43,10 @@ class TaskId(TypeDecorator[str]):
     def load_dialect_impl(self, dialect: Dialect) -> Any:
         return dialect.type_descriptor(_binary(1024).dialect_impl(dialect))
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> bytes | None:
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> bytes | None:  # noqa: ARG002 - SQLAlchemy calls it so
         return None if value is None else pack_task_id(value)
 
-    def process_result_value(self, value: bytes | None, dialect: Dialect) -> str | None:
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - as above
         return None if value is None else unpack_task_id(bytes(value))
 
 

@@ -1,5 +1,7 @@
 """The named questions, on every database."""
 
+from itertools import pairwise
+
 import pytest
 from stories import NOON, TASK, decoded, failed, raw, retried_twice, succeeded, task_event
 
@@ -8,9 +10,9 @@ from taskledger.ledger.kept import add_note, delete_view, notes, save_view, view
 from taskledger.ledger.presence import begin, extend, listen
 from taskledger.ledger.query import (
     count_tasks,
+    facets,
     failure_group,
     failure_groups,
-    facets,
     histogram,
     stats,
     task,
@@ -65,7 +67,7 @@ def test_pages_show_every_task_once_newest_first(hundred):
 def test_walking_up_shows_the_same_pages(hundred):
     """From any page, `newer` leads to the page before it, row for row."""
     down = list(pages(hundred, DAY, limit=9))
-    for upper, lower in zip(down, down[1:], strict=False):
+    for upper, lower in pairwise(down):
         assert tasks(hundred, None, DAY, before=lower.newer, limit=9).rows == upper.rows
     assert (down[0].newer, down[-1].older) == (None, None)
 
@@ -130,7 +132,7 @@ def test_ids_are_found_by_their_beginning(hundred):
 
 
 def test_failures_are_grouped(ledger):
-    """Failures of one kind are one group with count, times, workers, queues and a newest example; retries are not counted."""
+    """Failures of one kind are one group: count, times, workers, queues, newest example; retries are not counted."""
     put(ledger, *failed(NOON, uuid_of(1)), *failed(NOON + 60, uuid_of(2)), *retried_twice(NOON, uuid_of(3)))
     newest, other = failure_groups(ledger, DAY)
 

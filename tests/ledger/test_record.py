@@ -128,7 +128,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("value", HOSTILE)
 def test_hostile_text_in_every_field_is_stored(ledger, value):
-    """NUL, lone surrogates, quotes and over-long names in any field: the event is stored, whole, and the task is found."""
+    """NUL, lone surrogates, quotes, over-long names in any field: the event is stored whole, and the task is found."""
     fields = dict.fromkeys(
         ("name", "args", "kwargs", "queue", "routing_key", "root_id", "parent_id", "eta", "expires"), value
     )
@@ -256,8 +256,7 @@ def test_two_recorders_on_the_same_events_make_no_double(database_url):
         rng = random.Random(seed)
         mine = rng.sample(events, len(events))
         with open_ledger(database_url) as opened:
-            for start in range(0, len(mine), 40):
-                outcomes.append(put(opened, *mine[start : start + 40]))
+            outcomes.extend(put(opened, *mine[start : start + 40]) for start in range(0, len(mine), 40))
 
     threads = [threading.Thread(target=run, args=(seed,)) for seed in range(3)]
     for thread in threads:

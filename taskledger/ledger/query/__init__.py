@@ -1,4 +1,4 @@
-"""The named questions: each takes an open ledger and answers with frozen values of `answers`; no SQL leaves this package."""
+"""The named questions: each takes an open ledger and answers with frozen values; no SQL leaves this package."""
 
 from taskledger.ledger.query.failures import failure_group, failure_groups
 from taskledger.ledger.query.health import event_counts, quarantine_count, quarantined, stats

@@ -18,7 +18,7 @@ R = schema.run.c
 
 
 def failure_groups(ledger: Ledger, span: Span, *, text: str | None = None, parts: int = 24) -> tuple[FailureGroup, ...]:
-    """The ways in which runs failed for good within a span, the latest first; `text` must be in the title or task name."""
+    """The ways in which runs failed for good in a span, the latest first; `text` must be in title, frame or task."""
     return _groups(ledger, span, _mentions(ledger, text), parts)
 
 

@@ -10,6 +10,8 @@ from taskledger.ledger.record import HOUR
 #: characters of a quarantined message that are shown
 EXCERPT = 400
 
+_MYSQL_BYTES = "SELECT SUM(data_length + index_length) FROM information_schema.tables WHERE table_schema = database()"
+
 
 def event_counts(ledger: Ledger, span: Span) -> tuple[EventCount, ...]:
     """How many events of each type are recorded of the hours that a span touches, the commonest first."""
@@ -70,8 +72,8 @@ def _size(connection: Connection, name: str) -> TableSize:
     if connection.dialect.name == "postgresql":
         size = connection.scalar(text("SELECT pg_total_relation_size(CAST(:name AS regclass))"), {"name": f'"{name}"'})
     elif connection.dialect.name in ("mysql", "mariadb"):
-        query = "SELECT data_length + index_length FROM information_schema.tables WHERE table_schema = database() AND table_name = :name"
-        size = connection.scalar(text(query), {"name": name})
+        one = f"{_MYSQL_BYTES} AND table_name = :name"
+        size = connection.scalar(text(one), {"name": name})
     return TableSize(name, rows, None if size is None else int(size))
 
 
@@ -80,8 +82,7 @@ def _bytes(connection: Connection) -> int | None:
         "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
         "postgresql": "SELECT pg_database_size(current_database())",
     }
-    default = "SELECT SUM(data_length + index_length) FROM information_schema.tables WHERE table_schema = database()"
-    found = connection.scalar(text(queries.get(connection.dialect.name, default)))
+    found = connection.scalar(text(queries.get(connection.dialect.name, _MYSQL_BYTES)))
     return None if found is None else int(found)
 
 

@@ -20,7 +20,7 @@ from taskledger.ledger.answers import (
     TaskRow,
 )
 from taskledger.ledger.engine import Ledger
-from taskledger.ledger.labels import Kind, Labels
+from taskledger.ledger.labels import Labels
 from taskledger.ledger.search import Expression, condition, id_begins
 from taskledger.tasks import State
 
@@ -89,7 +89,7 @@ def facets(ledger: Ledger, where: Expression | None, span: Span) -> dict[str, tu
 
 
 def histogram(ledger: Ledger, where: Expression | None, span: Span, *, bars: int = 96) -> tuple[Bucket, ...]:
-    """Tasks of a span by the moment they were first heard of, in equal parts; parts without any are there with zeros."""
+    """Tasks of a span by the moment they were first heard of, in equal parts; an empty part is there with zeros."""
     width = max(1, -(-(span.to_at - span.from_at) // bars))
     part = ((T.first_at - span.from_at) // width).label("part")
     number = func.count().label("number")

@@ -1,0 +1,103 @@
+"""Judge one entry of the ledger: gather what is known of it, and hold it against what was promised."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, RowMapping, select
+
+from taskledger.crontabs import DAY
+from taskledger.ledger import schedule_facts as facts, schema
+from taskledger.ledger.labels import Labels
+from taskledger.ledger.schedule_facts import Heard, Known
+from taskledger.ledger.schedule_notes import Background, explained
+from taskledger.ticks import Anchor, Facts, Fire, Scope
+from taskledger.verdicts import Verdict, judge
+
+#: the mark that pruning leaves: tasks from before it may be gone
+TASKS_PRUNED = "tasks_pruned_at"
+#: moments at which other entries were sent that are looked at, at most
+MOST_OTHERS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One entry with all that its verdicts rest on."""
+
+    entry: Known
+    heard: Heard
+    scope: Scope
+    rivals: Sequence[Known]
+    fires: Sequence[Fire]
+    rival_fires: Sequence[Fire]
+    others_at: Sequence[int]
+    pruned_at: int
+
+    @classmethod
+    def gather(
+        cls, connection: Connection, labels: Labels, entry: Known, entries: Sequence[Known], heard: Heard, scope: Scope
+    ) -> "Case":
+        from_at = scope.from_at - 2 * facts.LOOK_BACK
+        rivals = [other for other in entries if other.id != entry.id and other.latest.entry.is_like(entry.latest.entry)]
+        known = facts.fires(connection, labels, entry, from_at)
+        rival_fires = [one.fire for rival in rivals for one in facts.fires(connection, labels, rival, from_at)]
+        not_others = {entry.id, *(rival.id for rival in rivals)}
+        others = [other.id for other in entries if other.id not in not_others]
+        return cls(
+            entry,
+            heard,
+            scope,
+            rivals,
+            [one.fire for one in known],
+            rival_fires,
+            _sent_at(connection, others, from_at, scope.to_at),
+            facts.mark(connection, TASKS_PRUNED) or 0,
+        )
+
+
+def scope_of(entry: Known, heard: Heard, last: RowMapping | None, to_at: int) -> Scope | None:
+    """From the last final tick on, else from when the entry was known and somebody listened; None if nothing is due."""
+    if last is None:
+        from_at, anchor = max(entry.versions[0].from_at, heard.spans[0][0] if heard.spans else to_at), None
+    else:
+        from_at = last["due_at"] + 1
+        at = last["due_at"] if last["fired_at"] is None else last["fired_at"]
+        anchor = Anchor(at, is_sure=last["fire"] != "unknown")
+    if from_at >= to_at or all(version.to_at is not None and version.to_at <= from_at for version in entry.versions):
+        return None
+    return Scope(from_at, to_at, to_at, anchor=anchor)
+
+
+def judged(case: Case) -> Iterator[tuple[Verdict, str | None]]:
+    """Each verdict of the case with its note, earliest first."""
+    rules = [version.rule for version in case.entry.versions]
+    judgement = judge(Facts(rules, case.fires, case.heard.spans), case.scope)
+    for verdict in judgement.verdicts:
+        yield explained(verdict, _background(case, verdict))
+
+
+def _background(case: Case, verdict: Verdict) -> Background:
+    version = case.entry.in_force(verdict.due_at) or case.entry.latest
+    low, high = (bisect_left(case.others_at, at) for at in (verdict.due_at, verdict.closes_at))
+    return Background(
+        version.entry,
+        case.heard.spans,
+        [rival.latest.entry for rival in case.rivals],
+        [*case.fires, *case.rival_fires] if case.rivals else (),
+        case.others_at[low : min(high, low + 1)],
+        case.pruned_at,
+    )
+
+
+def _sent_at(connection: Connection, entry_ids: Sequence[int], from_at: int, to_at: int) -> list[int]:
+    """When other entries were sent, sorted."""
+    fire = schema.fire.c
+    if not entry_ids:
+        return []
+    question = (
+        select(fire.fired_at)
+        .where(fire.entry_id.in_(entry_ids), fire.fired_at >= from_at, fire.fired_at < to_at + DAY)
+        .order_by(fire.fired_at.desc())
+        .limit(MOST_OTHERS)
+    )
+    return sorted(connection.scalars(question))

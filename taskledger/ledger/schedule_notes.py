@@ -1,0 +1,118 @@
+"""Say why: the sentence beside a verdict, and the verdicts that what the ledger holds cannot carry."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import pairwise
+
+from taskledger import crontabs
+from taskledger.crontabs import SECOND, Crontab
+from taskledger.schedules import Entry
+from taskledger.ticks import Fire, Spans, early_of, grace_of
+from taskledger.verdicts import Verdict
+
+#: names of rivals that a note spells out
+MOST_NAMES = 3
+_FLAG_NOTES = {
+    "time_from_worker": "the time is when a worker received it, the wait in the queue included",
+    "two_beats": "two beats may be running",
+    "anchor": "the interval is counted from here",
+    "dst_gap": "the clock skipped this time",
+    "dst_repeat": "the clock showed this time twice; this is the second",
+    "dst_stretched": "the interval ran by the wall clock, which was put back",
+    "dst_shrunk": "the interval ran by the wall clock, which was put forward",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """What else is known when an entry is judged."""
+
+    entry: Entry
+    coverage: Spans
+    #: other entries whose sends look the same
+    rivals: Sequence[Entry]
+    #: every fire of this entry, and of its rivals
+    fires: Sequence[Fire]
+    #: moments at which other entries were sent, sorted
+    others_at: Sequence[int]
+    #: tasks from before this moment may have been pruned
+    pruned_at: int
+
+
+def explained(verdict: Verdict, background: Background) -> tuple[Verdict, str | None]:
+    """The verdict, weakened where the ledger cannot carry it, and a note on it."""
+    if verdict.fire in ("on_time", "late"):
+        return _contested(verdict, background) if background.rivals else (verdict, _fired_note(verdict, background))
+    if verdict.fire in ("missed", "overdue"):
+        if verdict.due_at < background.pruned_at:
+            return replace(verdict, fire="unknown"), "tasks of that time have been pruned"
+        return verdict, _missed_note(verdict, background)
+    if verdict.fire == "unknown":
+        return verdict, _hole_note(background.coverage, verdict.due_at, verdict.closes_at)
+    if verdict.fire == "dst_skipped":
+        return verdict, "the clock showed this time twice, or not at all"
+    return verdict, None
+
+
+def _fired_note(verdict: Verdict, background: Background) -> str | None:
+    notes = [_FLAG_NOTES[flag] for flag in verdict.flags if flag in _FLAG_NOTES]
+    if verdict.duplicates:
+        notes.insert(0, f"sent {len(verdict.duplicates) + 1} times")
+    if verdict.fire == "late":
+        hole = _hole_note(background.coverage, verdict.due_at, verdict.fired_at or verdict.due_at)
+        notes += [f"{hole}: it may have been sent before as well"] if hole else []
+    return "; ".join(notes) or None
+
+
+def _missed_note(verdict: Verdict, background: Background) -> str:
+    seen = any(verdict.due_at <= at < verdict.closes_at for at in background.others_at)
+    others = (
+        "beat was running: other entries were sent"
+        if seen
+        else "no entry of any kind was sent: beat may not have been running"
+    )
+    problem = background.entry.problem
+    return f"no send seen; {others}" + (f"; beat cannot send it: {problem}" if problem else "")
+
+
+def _hole_note(coverage: Spans, from_at: int, to_at: int) -> str | None:
+    """The first stretch in which nobody was listening."""
+    ends = [
+        (0, from_at),
+        *((max(a, from_at), min(b, to_at)) for a, b in coverage if a < to_at and b > from_at),
+        (to_at, 0),
+    ]
+    hole = next(((before[1], after[0]) for before, after in pairwise(ends) if before[1] < after[0]), None)
+    return None if hole is None else f"nobody was listening from {_clock(hole[0])} to {_clock(hole[1])} UTC"
+
+
+def _contested(verdict: Verdict, background: Background) -> tuple[Verdict, str]:
+    """Two entries that send the same: only when there were sends enough for all was this one surely sent."""
+    names = ", ".join(rival.name for rival in background.rivals[:MOST_NAMES])
+    grace = grace_of(background.entry.schedule)
+    from_at, to_at = verdict.due_at - early_of(background.entry.schedule), verdict.due_at + grace
+    sent = {fire.task_id for fire in background.fires if from_at <= fire.at <= to_at}
+    claims = 1 + sum(_claims(rival, from_at - grace, to_at) for rival in background.rivals)
+    if verdict.fire == "on_time" and len(sent) >= claims:
+        return replace(verdict, flags=_without_copies(verdict), duplicates=()), (
+            f"{names} sends the same task with the same arguments; there were sends enough for all"
+        )
+    weak = Verdict(verdict.due_at, verdict.closes_at, "unknown")
+    when = _clock(verdict.fired_at or verdict.due_at)
+    return weak, f"sent at {when} UTC either by this entry or by {names}: the same task with the same arguments"
+
+
+def _claims(rival: Entry, from_at: int, to_at: int) -> int:
+    """How many sends of that stretch may be the rival's: an interval may be due at any moment."""
+    if isinstance(rival.schedule, Crontab):
+        return len(crontabs.dues(rival.schedule, from_at, to_at))
+    return 1
+
+
+def _without_copies(verdict: Verdict) -> tuple[str, ...]:
+    return tuple(flag for flag in verdict.flags if flag not in ("duplicate", "two_beats"))
+
+
+def _clock(at: int) -> str:
+    return f"{datetime.fromtimestamp(at // SECOND, UTC):%Y-%m-%d %H:%M:%S}"
