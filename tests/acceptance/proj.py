@@ -1,0 +1,80 @@
+"""A Celery project as users have one: tasks of every fate, and a schedule. Broker and options come from the environment."""
+
+import os
+import time
+
+from celery import Celery
+from celery.schedules import crontab
+
+app = Celery("proj", broker=os.environ.get("PROJ_BROKER", "memory://"))
+app.conf.update(
+    task_send_sent_event=True,
+    task_ignore_result=True,
+    broker_connection_retry_on_startup=True,
+    worker_hijack_root_logger=False,
+    worker_prefetch_multiplier=16,
+    beat_schedule={
+        "every-2s": {"task": "proj.ok", "schedule": 2.0, "args": (1, "beat")},
+        "nightly": {"task": "proj.ok", "schedule": crontab(hour=3, minute=0), "args": (2, "beat")},
+        "wrong-arguments": {"task": "proj.nullary", "schedule": 2.0, "args": (1,)},
+    },
+)
+
+
+class DeclinedError(Exception):
+    """The bank said no."""
+
+
+@app.task
+def ok(number, order):
+    return number * 2
+
+
+@app.task
+def nullary():
+    return None
+
+
+@app.task
+def fail(number, order):
+    check(number, order)
+
+
+def check(number, order):
+    if number >= 0:
+        raise DeclinedError(f"card of customer {number} declined for {order}")
+
+
+@app.task
+def crash(number, order):
+    return {"customers": {}}["customers"][order]
+
+
+@app.task(bind=True, max_retries=2)
+def retry_then_ok(self, number, order):
+    if self.request.retries < 2:
+        raise self.retry(exc=ConnectionError(f"gateway timeout {self.request.retries} for {order}"), countdown=0)
+    return number
+
+
+@app.task(bind=True, max_retries=1)
+def retry_then_fail(self, number, order):
+    raise self.retry(exc=TimeoutError(f"no answer for {order}"), countdown=0)
+
+
+@app.task
+def slow(number, order, seconds=60):
+    time.sleep(seconds)
+
+
+#: fate -> (task, state it must end in, options of apply_async)
+FATES = {
+    "ok": (ok, "SUCCESS", {}),
+    "fail": (fail, "FAILURE", {}),
+    "crash": (crash, "FAILURE", {}),
+    "retry_then_ok": (retry_then_ok, "SUCCESS", {}),
+    "retry_then_fail": (retry_then_fail, "FAILURE", {}),
+    "expired": (ok, "REVOKED", {"expires": 0.000001}),
+}
+#: how often each fate comes in a hundred tasks
+WEIGHTS = {"ok": 70, "fail": 10, "crash": 6, "retry_then_ok": 6, "retry_then_fail": 4, "expired": 4}
