@@ -1,8 +1,9 @@
 """What the words of `is:` and `has:` mean, as conditions over `task` and its runs."""
 
 from collections.abc import Callable
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, or_
+from sqlalchemy import ColumnElement, Select, and_, literal_column, or_, select
 
 from taskledger.ledger import schema
 from taskledger.tasks import State
@@ -17,10 +18,18 @@ _WAITING = (int(State.PENDING), int(State.RECEIVED))
 _NO_ARGS = ("()", "[]")
 
 
+def any_failed_run(test: Condition) -> Condition:
+    """That any run that failed or was retried passes the test; the only ones with an exception or a traceback."""
+    # Such a task keeps the exception of the last of them (tasks.py), so that most need no look at their runs.
+    return and_(_task.exception.is_not(None), any_run(test))
+
+
 def any_run(test: Condition) -> Condition:
     """That any run of the task passes the test."""
     same = and_(_run.task_id == _task.id, _run.cluster_id == _task.cluster_id)
-    return exists().where(same, test).correlate(schema.task)
+    runs: Select[Any] = select(literal_column("1")).select_from(schema.run).where(same, test).correlate(schema.task)
+    # OFFSET keeps PostgreSQL from testing all runs ever recorded into a hash, when only those of a span are asked for.
+    return runs.offset(0).exists()
 
 
 def flag(field: str, word: str, now_at: int | None) -> Condition:
@@ -37,19 +46,17 @@ def _scheduled(now_at: int) -> Condition:
 def _expired(now_at: int) -> Condition:
     """A worker found it expired, or it ran out while it waited and nobody has said so yet."""
     overdue = and_(_task.state.in_(_WAITING), _task.started_at.is_(None), _task.expires_at <= now_at)
-    return or_(overdue, any_run(_run.note.contains("expired")))
+    revoked = and_(_task.state == int(State.REVOKED), any_run(_run.note.contains("expired")))
+    return or_(overdue, revoked)
 
 
 def _retried() -> Condition:
-    return or_(_task.retries > 0, any_run(_run.state == int(State.RETRY)))
+    """It was tried again, or waits for that."""
+    return or_(_task.retries > 0, _task.state == int(State.RETRY))
 
 
 def _child() -> Condition:
     return or_(_task.parent_id.is_not(None), _task.root_id.is_not(None))
-
-
-def _error() -> Condition:
-    return or_(_task.exception.is_not(None), any_run(_run.exception.is_not(None)))
 
 
 _TIMED: dict[str, Callable[[int], Condition]] = {"scheduled": _scheduled, "expired": _expired}
@@ -60,8 +67,8 @@ _TIMELESS: dict[tuple[str, str], Callable[[], Condition]] = {
     ("is", "root"): lambda: and_(_task.parent_id.is_(None), _task.root_id.is_(None)),
     ("is", "running"): lambda: _task.state == int(State.STARTED),
     ("has", "args"): lambda: or_(_task.args.not_in(_NO_ARGS), _task.kwargs != "{}"),
-    ("has", "error"): _error,
+    ("has", "error"): lambda: _task.exception.is_not(None),
     ("has", "eta"): lambda: _task.eta_at.is_not(None),
     ("has", "result"): lambda: _task.result != "None",
-    ("has", "traceback"): lambda: any_run(_run.traceback.is_not(None)),
+    ("has", "traceback"): lambda: any_failed_run(_run.traceback.is_not(None)),
 }
