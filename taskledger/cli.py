@@ -81,8 +81,8 @@ class Commands(click.Group):
 def taskledger(**_of_celery: object) -> None:
     """The ledger of Celery's events: record them, ask them, show them.
 
-    A flag may stand before or after the command. In brackets: its environment variable and default. All settings:
-    docs/settings.md, or `taskledger config`.
+    A flag may stand before or after the command. In brackets: its variable and
+    default. `taskledger config` and docs/settings.md have all settings.
     """
 
 

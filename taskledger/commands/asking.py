@@ -97,12 +97,13 @@ def vouch(ctx: click.Context, ask: Asking, span: Any, *, found: int, what: str) 
     from taskledger.ledger import query
     from taskledger_web import recorded, times, view
 
-    coverage = query.coverage(ask.ledger, span.shown)
+    coverage = query.coverage(ask.ledger, span.shown, ask.now_at)
     seen = view.View(ask.now_at, ask.zone, "system", keys=False)
     if not found:
         when = times.between(span.shown.from_at, span.shown.to_at, ask.zone, ask.now_at)
         note(f"No {what} from {when}. {recorded.sentence(coverage, seen)} Try --from -30d, or --from all.")
     elif not coverage.is_whole:
         note(recorded.sentence(coverage, seen))
-    if not found and recorded.length(coverage) * 1_000_000 >= span.shown.to_at - span.shown.from_at:
+    unheard = sum(hole.to_at - hole.from_at for hole in coverage.holes)
+    if not found and unheard >= span.shown.to_at - span.shown.from_at:
         ctx.exit(CANNOT_TELL)

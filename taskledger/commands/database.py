@@ -30,9 +30,10 @@ def upgrade_command(ctx: click.Context) -> None:
 
     chosen = settings(ctx)
     try:
-        schema = migrate.upgrade(chosen.database_url)
+        migrate.check(chosen.database_url)
     except LedgerAway as error:
         raise SettingsError(f"{error}; is --database (TASKLEDGER_DATABASE_URL) right?") from error
+    schema = migrate.upgrade(chosen.database_url)
     click.echo(f"{_where(chosen)} is at schema {schema.current}.")
 
 

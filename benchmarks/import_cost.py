@@ -1,0 +1,49 @@
+"""What taskledger adds to each start of `celery`: medians of interleaved imports, with and without its entry point.
+
+Prints milliseconds; ends with 1 when the difference is above the budget.
+"""
+
+import statistics
+import subprocess
+import sys
+
+#: milliseconds that every other celery command may be slower by
+BUDGET_MS = 15.0
+RUNS = 31
+#: imports Celery's command line and prints how long that took; the argument decides whether our plug-in is seen
+PROGRAM = """
+import importlib.metadata, sys, time
+original = importlib.metadata.entry_points
+if sys.argv[1] == "without":
+    def entry_points(**wanted):
+        return [each for each in original(**wanted) if each.name != "taskledger"]
+    importlib.metadata.entry_points = entry_points
+began = time.perf_counter()
+import celery.bin.celery as command_line
+print((time.perf_counter() - began) * 1000, "taskledger" in command_line.celery.commands)
+"""
+
+
+def measured(which: str) -> float:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, which], capture_output=True, text=True, check=True)
+    milliseconds, is_there = done.stdout.split()
+    if (is_there == "True") != (which == "with"):
+        raise SystemExit(f"{which}: the plug-in was loaded: {is_there}; is taskledger installed?")
+    return float(milliseconds)
+
+
+def main() -> int:
+    for which in ("with", "without"):
+        measured(which)  # The first import writes byte code.
+    pairs = [(measured("with"), measured("without")) for _ in range(RUNS)]
+    with_it, without = (statistics.median(column) for column in zip(*pairs, strict=True))
+    added = statistics.median(one - other for one, other in pairs)
+    print(f"celery's command line, imported {RUNS} times each, interleaved, medians:")
+    print(f"  without taskledger  {without:7.1f} ms")
+    print(f"  with taskledger     {with_it:7.1f} ms")
+    print(f"  added               {added:7.1f} ms  (budget {BUDGET_MS:.0f} ms)")
+    return int(added > BUDGET_MS)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
