@@ -33,7 +33,7 @@ def moment(text: str) -> int:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
 def test_every_scenario_is_judged_as_it_should_be(case: dict[str, Any]) -> None:
-    """Each due time of a scenario gets its fire, lateness, task, outcome, flags and error, and each extra its reason."""
+    """Each due time gets its fire, lateness, task, outcome, flags and error, and each extra its reason."""
     tasks = project_all(case["events"])
     coverage = ticks.merged((moment(since), moment(until)) for since, until in case["coverage"])
     facts = Facts([version(item) for item in case["versions"]], fires(case, tasks), coverage)

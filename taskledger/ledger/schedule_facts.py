@@ -19,8 +19,9 @@ from taskledger.ticks import Fire, Version, merged
 SETTLE = 15 * SECOND
 #: how far back sends are looked for again, for events that came late
 LOOK_BACK = 60 * SECOND
-#: tasks that are looked at in one go, at most
+#: tasks, and fires of an entry, that are looked at in one go, at most
 MOST_SENDS = 20_000
+MOST_FIRES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,9 @@ def sends(
     found: dict[int, list[Fire]] = defaultdict(list)
     for row in rows:
         sent, fire = _sent(row, labels), _fire(row, labels)
-        for entry in entries if fire else ():
+        if fire is None:
+            continue
+        for entry in entries:
             version = entry.in_force(fire.at)
             if version and version.entry.is_sent_as(sent):
                 found[entry.id].append(fire)
@@ -133,7 +136,7 @@ def fires(connection: Connection, labels: Labels, entry: Known, from_at: int) ->
         .select_from(joined)
         .where(fire.c.entry_id == entry.id, fire.c.fired_at >= from_at)
         .order_by(fire.c.fired_at)
-        .limit(MOST_SENDS)
+        .limit(MOST_FIRES)
     )
     return [
         KnownFire(
@@ -159,6 +162,11 @@ def last_ticks(connection: Connection, entry_ids: Iterable[int]) -> dict[int, Ro
         for row in connection.execute(select(tick).join(newest, same)).mappings():
             found[row["entry_id"]] = row
     return found
+
+
+def fires_mark(cluster_id: int) -> str:
+    """The mark up to which the sends of a cluster have been looked for and kept."""
+    return f"fires_seen_at:{cluster_id}"
 
 
 def mark(connection: Connection, name: str) -> int | None:

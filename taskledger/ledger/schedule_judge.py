@@ -2,16 +2,18 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, RowMapping, select
 
 from taskledger.crontabs import DAY
-from taskledger.ledger import schedule_facts as facts, schema
+from taskledger.ledger import schedule_facts as facts
+from taskledger.ledger import schema
 from taskledger.ledger.labels import Labels
 from taskledger.ledger.schedule_facts import Heard, Known
 from taskledger.ledger.schedule_notes import Background, explained
-from taskledger.ticks import Anchor, Facts, Fire, Scope
+from taskledger.schedules import Interval
+from taskledger.ticks import Anchor, Facts, Fire, Scope, ticks
 from taskledger.verdicts import Verdict, judge
 
 #: the mark that pruning leaves: tasks from before it may be gone
@@ -43,6 +45,9 @@ class Case:
         rival_fires = [one.fire for rival in rivals for one in facts.fires(connection, labels, rival, from_at)]
         not_others = {entry.id, *(rival.id for rival in rivals)}
         others = [other.id for other in entries if other.id not in not_others]
+        if len(known) == facts.MOST_FIRES:
+            # There are more: what is due after the last of these waits for the next time.
+            scope = replace(scope, to_at=known[-1].fire.at, now_at=known[-1].fire.at)
         return cls(
             entry,
             heard,
@@ -66,6 +71,14 @@ def scope_of(entry: Known, heard: Heard, last: RowMapping | None, to_at: int) ->
     if from_at >= to_at or all(version.to_at is not None and version.to_at <= from_at for version in entry.versions):
         return None
     return Scope(from_at, to_at, to_at, anchor=anchor)
+
+
+def has_due(entry: Known, scope: Scope) -> bool:
+    """Whether anything may be due in the scope, told without looking for fires."""
+    if scope.anchor is None and isinstance(entry.latest.entry.schedule, Interval):
+        return True
+    rules = [version.rule for version in entry.versions]
+    return bool(ticks(Facts(rules, (), ()), replace(scope, limit=1)))
 
 
 def judged(case: Case) -> Iterator[tuple[Verdict, str | None]]:

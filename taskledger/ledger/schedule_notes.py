@@ -84,7 +84,10 @@ def _hole_note(coverage: Spans, from_at: int, to_at: int) -> str | None:
         (to_at, 0),
     ]
     hole = next(((before[1], after[0]) for before, after in pairwise(ends) if before[1] < after[0]), None)
-    return None if hole is None else f"nobody was listening from {_clock(hole[0])} to {_clock(hole[1])} UTC"
+    if hole is None:
+        return None
+    since, until = map(_clock, hole)
+    return f"nobody was listening from {since} to {until[11:] if since[:10] == until[:10] else until} UTC"
 
 
 def _contested(verdict: Verdict, background: Background) -> tuple[Verdict, str]:

@@ -6,11 +6,12 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from taskledger.ledger import dialects, schedule_facts as facts, schema
+from taskledger.ledger import dialects, schema
+from taskledger.ledger import schedule_facts as facts
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind
 from taskledger.ledger.schedule_facts import SETTLE, Heard, Known
-from taskledger.ledger.schedule_judge import Case, judged, scope_of
+from taskledger.ledger.schedule_judge import Case, has_due, judged, scope_of
 from taskledger.ledger.schedule_rows import schedule, schedules
 from taskledger.schedules import Entry, definition_hash, entry_text
 from taskledger.verdicts import Verdict
@@ -62,7 +63,7 @@ def _judge_entry(
     ledger: Ledger, entry: Known, entries: Sequence[Known], heard: Heard, last: RowMapping | None, settled_at: int
 ) -> int:  # fmt: skip
     scope = scope_of(entry, heard, last, settled_at)
-    if scope is None:
+    if scope is None or not has_due(entry, scope):
         return 0
     with ledger.read() as connection:
         case = Case.gather(connection, ledger.labels, entry, entries, heard, scope)
@@ -102,7 +103,7 @@ def _tick_row(entry: Known, verdict: Verdict, note: str | None) -> dict[str, Any
 
 def _keep_fires(ledger: Ledger, cluster_id: int, entries: Sequence[Known], settled_at: int) -> int:
     """Keep what was sent since the last time; up to when it was looked for, which bounds what can be judged."""
-    name = fires_mark(cluster_id)
+    name = facts.fires_mark(cluster_id)
     with ledger.read() as connection:
         seen_at = facts.mark(connection, name) or min(entry.versions[0].from_at for entry in entries)
         if seen_at >= settled_at:
@@ -120,11 +121,6 @@ def _keep_fires(ledger: Ledger, cluster_id: int, entries: Sequence[Known], settl
             connection.execute(dialects.insert_ignore(connection, schema.fire), rows)
         facts.set_mark(connection, name, reached_at)
     return reached_at
-
-
-def fires_mark(cluster_id: int) -> str:
-    """The mark up to which sends of a cluster have been looked for."""
-    return f"fires_seen_at:{cluster_id}"
 
 
 def _keep_entries(
