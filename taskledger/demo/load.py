@@ -81,7 +81,7 @@ def report_empty_day(rng: random.Random) -> None:
 
 
 def export(rng: random.Random) -> None:
-    project.export_year.delay(rng.randint(2019, 2026), seconds=rng.randint(20, 40))
+    project.export_year.delay(rng.randint(2019, 2026), seconds=rng.randint(25, 35))
 
 
 def remind(rng: random.Random) -> None:

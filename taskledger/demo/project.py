@@ -111,7 +111,7 @@ def report_returns(returned: int, sold: int) -> float:
 
 @task("reports.export_year")
 def export_year(year: int, seconds: float) -> str:
-    """Takes long, so that something is always running."""
+    """Takes about that long, so that something is always running."""
     done = shop.work(seconds)
     return f"{year}: complete" if done else f"{year}: stopped half-way, the worker is shutting down"
 

@@ -2,6 +2,7 @@
 
 # ruff: noqa: N818  Exceptions are named as an application would name them; the names are seen on the pages.
 
+import random
 from decimal import Decimal
 from threading import Event
 
@@ -29,8 +30,8 @@ class WarehouseUnreachable(TimeoutError):
 
 
 def work(seconds: float) -> bool:
-    """Take that long; False when the demo closed meanwhile."""
-    return not closing.wait(seconds)
+    """Take about that long; False when the demo closed meanwhile."""
+    return not closing.wait(seconds * random.uniform(0.6, 1.4))  # noqa: S311 - variety, not secrecy
 
 
 def capture(customer: int, amount: Decimal) -> str:

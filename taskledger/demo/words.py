@@ -7,7 +7,7 @@ from rich.console import Console
 #: (page, what is to be seen there)
 SIGHTS = (
     ("tasks", "tasks that succeed, fail, are retried, wait for their time, are revoked or expire"),
-    ("tasks?q=state:started", "what is running right now"),
+    ("tasks?q=state:running", "what is running right now"),
     ("failures", "a few ways to fail; etl.sync_inventory gives up after three retries"),
     ("schedules", "ops-heartbeat is on time; beat cannot send daily-cleanup, and never loaded refresh-search-index"),
     ("workers", "the worker, its heartbeats and its load"),
