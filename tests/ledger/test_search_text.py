@@ -1,6 +1,8 @@
 """The search language as text: what it reads, what it refuses and where, and its canonical form."""
 
+import re
 import string
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -155,6 +157,15 @@ def test_canonical_text(text, canonical):
         refusal(text)
     else:
         assert str(read(text)) == canonical
+
+
+def test_the_documented_examples_are_searches():
+    """Every search in the first table of docs/search.md can be read."""
+    table = (Path(__file__).parents[2] / "docs" / "search.md").read_text(encoding="utf-8").split("## Words")[0]
+    examples = [text for line in table.splitlines()[6:] for text in re.findall(r"`([^`]+)`", line)]
+
+    assert len(examples) >= 7
+    assert all(read(text) for text in examples)
 
 
 def test_every_node_knows_its_place():
