@@ -1,47 +1,6 @@
 """The site: what people see. `create_app` makes it, `serve` shows it, `Site` is one that can be stopped."""
 
-from flask import Flask
-
-from taskledger.config import Settings
-from taskledger_web import (
-    asking,
-    assets,
-    failures,
-    faults,
-    headers,
-    health,
-    ledger,
-    overview,
-    preferences,
-    rendering,
-    schedules,
-    task,
-    tasks,
-    views,
-    workers,
-)
-from taskledger_web.links import AnythingConverter
-from taskledger_web.mount import Mount
+from taskledger_web.app import create_app
 from taskledger_web.server import Site, serve
 
 __all__ = ["Site", "create_app", "serve"]
-
-#: forms are small
-_LARGEST_FORM = 64 * 1024
-_PAGES = (overview, tasks, task, failures, schedules, workers, ledger, views, preferences, health)
-
-
-def create_app(settings: Settings) -> Flask:
-    """The site over the ledger that the settings name; opens it at the first question."""
-    app = Flask("taskledger_web", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = _LARGEST_FORM
-    # An id may hold "//", and two slashes are not one.
-    app.url_map.merge_slashes = False
-    app.url_map.converters["anything"] = AnythingConverter
-    for part in (headers, faults, assets, rendering):
-        part.init_app(app)
-    asking.init_app(app, settings)
-    for page in _PAGES:
-        app.register_blueprint(page.blueprint)
-    app.wsgi_app = Mount(app.wsgi_app, settings.url_prefix)  # type: ignore[method-assign]  # Flask's own way to wrap it
-    return app

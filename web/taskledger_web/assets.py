@@ -60,7 +60,7 @@ def file(version: str, name: str) -> Response:
     """One file; an old version answers with the present one, not to be kept."""
     found: Bundle = current_app.extensions[_KEY]
     asset = found.files.get(name) or abort(404)
-    is_packed = "gzip" in request.accept_encodings
+    is_packed = request.accept_encodings.quality("gzip") > 0
     response = Response(asset.packed if is_packed else asset.body, content_type=asset.mimetype)
     response.headers["Cache-Control"] = _FOR_EVER if version == found.version else "no-store"
     if is_packed:

@@ -66,7 +66,7 @@ class Histogram:
     height: int
 
 
-def even(span: Span, most: int = 96) -> tuple[Span, int]:
+def even(span: Span, most: int = 100) -> tuple[Span, int]:
     """The span widened to whole bars that begin at round times, and how many bars that makes."""
     seconds = (span.to_at - span.from_at) / MICROS
     width = next((width for width in WIDTHS if seconds / width <= most), None)
@@ -78,15 +78,22 @@ def even(span: Span, most: int = 96) -> tuple[Span, int]:
 
 
 def histogram(
-    buckets: Iterable[Bucket], span: Span, coverage: Coverage, zone: tzinfo, *, now_at: int,
-    link: Callable[[Bucket], str] | None = None, height: int = 56,
+    buckets: Iterable[Bucket],
+    span: Span,
+    coverage: Coverage,
+    zone: tzinfo,
+    *,
+    now_at: int,
+    link: Callable[[Bucket], str] | None = None,
+    height: int = 56,
 ) -> Histogram:
     """Stacked bars of a span: succeeded at the foot, others, failed on top."""
     buckets = tuple(buckets)
     peak = max((_total(bucket) for bucket in buckets), default=0)
     bars = tuple(
         _bar(bucket, span, peak, height, times.between(bucket.from_at, bucket.to_at, zone, now_at), link)
-        for bucket in buckets if _total(bucket)
+        for bucket in buckets
+        if _total(bucket)
     )
     width = (buckets[0].to_at - buckets[0].from_at) / MICROS if buckets else 0
     return Histogram(
@@ -127,9 +134,7 @@ def percent(at: int, span: Span) -> str:
     return f"{share(at, span):.2f}%"
 
 
-def _bar(
-    bucket: Bucket, span: Span, peak: int, height: int, when: str, link: Callable[[Bucket], str] | None
-) -> Bar:
+def _bar(bucket: Bucket, span: Span, peak: int, height: int, when: str, link: Callable[[Bucket], str] | None) -> Bar:
     width = share(bucket.to_at, span) - share(bucket.from_at, span)
     counts = (("succeeded", bucket.succeeded), ("other", bucket.other), ("failed", bucket.failed))
     words = ", ".join(f"{number:,} {kind}" for kind, number in counts if number)
@@ -167,8 +172,9 @@ def _round_times(span: Span, zone: tzinfo, step: int) -> Iterable[int]:
     while first + timedelta(days=number) <= last:
         midnight = first + timedelta(days=number)
         for second in range(0, _DAY, step) if step < _DAY else (0,):
-            wall = datetime(midnight.year, midnight.month, midnight.day) + timedelta(seconds=second)
-            at = times.micros(wall.replace(tzinfo=zone))
+            # Adding to a zoned datetime moves the wall clock, which is what is wanted here.
+            wall = datetime(midnight.year, midnight.month, midnight.day, tzinfo=zone) + timedelta(seconds=second)
+            at = times.micros(wall)
             if span.from_at <= at < span.to_at:
                 yield at
         number += days

@@ -33,9 +33,7 @@ def members(detail: TaskDetail) -> tuple[Member, ...]:
     return tuple(_walk(everyone, children, own.id))
 
 
-def _walk(
-    everyone: dict[str, RelatedTask], children: dict[str | None, list[RelatedTask]], own_id: str
-) -> list[Member]:
+def _walk(everyone: dict[str, RelatedTask], children: dict[str | None, list[RelatedTask]], own_id: str) -> list[Member]:
     """Depth first, without recursion; members of a cycle, which no root leads to, follow at the end."""
     found: list[Member] = []
     seen: set[str] = set()

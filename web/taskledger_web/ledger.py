@@ -19,6 +19,7 @@ def page() -> str:
     """Can this be trusted, is it lagging, how full is it."""
     seen = view()
     month, day = Span(seen.now_at - DAYS * _DAY, seen.now_at), Span(seen.now_at - _DAY, seen.now_at)
+    stats = ask(query.stats)
     coverage = ask(query.coverage, month, seen.now_at)
     return render_template(
         "ledger.html",
@@ -32,7 +33,8 @@ def page() -> str:
         counts=ask(query.event_counts, day),
         refused=ask(query.quarantined),
         refused_number=ask(query.quarantine_count),
-        stats=ask(query.stats),
+        stats=stats,
+        has_sizes=any(table.bytes is not None for table in stats.tables),
         checks=setup.checks(seen.now_at),
         column_zone=seen.zone_word,
         days=DAYS,

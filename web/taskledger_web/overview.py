@@ -36,7 +36,9 @@ def page() -> str:
         more_workers=max(len(workers) - 2 * _MOST, 0),
         judged=judged[:_MOST],
         more_schedules=max(len(judged) - _MOST, 0),
-        checks=[check for check in setup.checks(seen.now_at) if check.is_done is False],
+        checks=[
+            check for check in setup.checks(seen.now_at) if check.is_done is False and check.name != setup.RECORDER
+        ],
         strip=lambda row: strip.places(row.ticks[-16:], lambda at: times.absolute(at, seen.zone, seen.now_at)),
         pitch=strip.PITCH,
         marks=strip.MARKS,
@@ -67,7 +69,5 @@ def _throughput(asked: Span, coverage: Coverage, seen: View) -> dict[str, object
 
 
 def _link_to(bucket: Bucket) -> str:
-    from_at, to_at = (times.iso(at, times.UTC)[:19] + "Z" for at in (bucket.from_at, bucket.to_at))
+    from_at, to_at = (times.utc(at, timespec="seconds") for at in (bucket.from_at, bucket.to_at))
     return links.to("tasks.page", from_=from_at, to=to_at)
-
-

@@ -1,5 +1,6 @@
 """What a visitor prefers: zone, theme, shortcuts; kept in cookies, so that the server draws the page right at once."""
 
+from collections.abc import Callable
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from flask import Blueprint, redirect, request
@@ -9,6 +10,12 @@ from taskledger_web import times
 from taskledger_web.view import KEYS_COOKIE, THEME_COOKIE, THEMES, ZONE_COOKIE
 
 blueprint = Blueprint("preferences", __name__)
+#: field of the form -> (its cookie, what may be in it)
+_KEPT: dict[str, tuple[str, Callable[[str], bool]]] = {
+    "zone": (ZONE_COOKIE, lambda zone: times.zone_named(zone) is not None),
+    "theme": (THEME_COOKIE, THEMES.__contains__),
+    "keys": (KEYS_COOKIE, ("on", "off").__contains__),
+}
 #: a year
 _KEPT_S = 31_536_000
 
@@ -17,17 +24,18 @@ _KEPT_S = 31_536_000
 def save() -> AnyResponse:
     """Keep what was chosen, and go back to where it was chosen."""
     response = redirect(_back(request.form.get("next", "")), 303)
-    chosen = {
-        ZONE_COOKIE: (request.form.get("zone"), lambda zone: times.zone_named(zone) is not None),
-        THEME_COOKIE: (request.form.get("theme"), lambda theme: theme in THEMES),
-        KEYS_COOKIE: (request.form.get("keys"), lambda keys: keys in ("on", "off")),
-    }
-    for name, (value, is_good) in chosen.items():
+    for field, (cookie, is_good) in _KEPT.items():
+        value = request.form.get(field)
         if value is not None and is_good(value):
             response.set_cookie(
-                name, value, max_age=_KEPT_S, path=f"{request.script_root}/", secure=request.is_secure,
-                httponly=True, samesite="Lax",
-            )  # fmt: skip
+                cookie,
+                value,
+                max_age=_KEPT_S,
+                path=f"{request.script_root}/",
+                secure=request.is_secure,
+                httponly=True,
+                samesite="Lax",
+            )
     return response
 
 

@@ -1,7 +1,7 @@
 """What is wrong now, worst first, each in one sentence with a link; and the verdict over all of it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from taskledger.ledger.answers import Coverage, FailureGroup, RecorderStatus, ScheduleRow, WorkerRow
 from taskledger_web import links, recorded, strip, times
@@ -73,7 +73,13 @@ def _lost(workers: Sequence[WorkerRow], seen: View) -> Iterable[Problem]:
         running = len(worker.running)
         if worker.status == "lost":
             tasks = f" with {running} task{'s' if running != 1 else ''} running" if running else ""
-            yield Problem("lost", "triangle", worker.name, f"fell silent{_silence(worker, seen)}{tasks}.", links.worker(worker.name))
+            yield Problem(
+                "lost",
+                "triangle",
+                worker.name,
+                f"fell silent{_silence(worker, seen)}{tasks}.",
+                links.worker(worker.name),
+            )
 
 
 def _silence(worker: WorkerRow, seen: View) -> str:
@@ -94,14 +100,17 @@ def _schedules(judged: Sequence[tuple[ScheduleRow, Verdict]], seen: View) -> Ite
             text = f"{verb} its last {times_word}, due {when}{note}."
             yield Problem("failed", "slash", row.name, text, links.schedule(row.name))
         elif judgement.mark.symbol in ("missed", "notsent", "notreceived"):
-            yield Problem("retrying", "clock", row.name, f"{judgement.sentence}.", links.schedule(row.name))
+            text = f"{judgement.sentence[:1].lower()}{judgement.sentence[1:]} due times."
+            yield Problem("retrying", "clock", f"{row.name}:", text, links.schedule(row.name))
 
 
 def _gaps(coverage: Coverage, seen: View) -> Iterable[Problem]:
-    if recorded.length(coverage) >= _SMALL_GAP_S:
-        lost = times.duration(recorded.length(coverage))
-        text = f"{recorded.clause(coverage, seen).removeprefix('; ')} ({lost} in all)."
-        yield Problem("sent", "hatched", "Gaps:", text, links.to("ledger.page"))
+    """Holes after recording had begun: what was before is no fault."""
+    later = replace(coverage, holes=tuple(hole for hole in coverage.holes if hole.to_at > (coverage.began_at or 0)))
+    if recorded.length(later) >= _SMALL_GAP_S:
+        lost = times.duration(recorded.length(later))
+        text = f"of {lost} in this range: {recorded.clause(later, seen).removeprefix('; ')}."
+        yield Problem("sent", "hatched", f"Gap{'s' if len(later.holes) > 1 else ''}", text, links.to("ledger.page"))
 
 
 def _silent(workers: Sequence[WorkerRow]) -> Iterable[Problem]:
@@ -117,4 +126,6 @@ def _failures(groups: Sequence[FailureGroup]) -> Iterable[Problem]:
         worst = max(groups, key=lambda group: group.number)
         ways = "one way" if len(groups) == 1 else f"{len(groups)} ways"
         text = f"in {ways}; most often {worst.title} in {worst.task_name or 'a task whose name is not known'}."
-        yield Problem("failed", "cross", f"{number:,} failed run{'s' if number != 1 else ''}", text, links.to("failures.page"))
+        yield Problem(
+            "failed", "cross", f"{number:,} failed run{'s' if number != 1 else ''}", text, links.to("failures.page")
+        )

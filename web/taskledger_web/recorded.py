@@ -25,12 +25,17 @@ def pill(status: RecorderStatus | None, now_at: int) -> Pill:
     if status is None:
         return Pill("ledger not reachable", "failed", "cross")
     if status.state == "recording":
-        lag = f", lag {times.duration(status.lag_s)}" if status.lag_s is not None else ""
+        lag = f", lag {lag_words(status.lag_s)}" if status.lag_s is not None else ""
         return Pill(f"recording{lag}", "succeeded", "record")
     if status.state == "never":
         return Pill("no recorder has run", "failed", "ring")
     since = f" {times.ago(status.seen_at, now_at)}" if status.seen_at is not None else ""
     return Pill(f"recorder stopped{since}", "failed", "cross")
+
+
+def lag_words(lag_s: float) -> str:
+    """0.4 s: tenths are enough, and a figure that is not milliseconds one second and seconds the next."""
+    return f"{lag_s:.1f} s" if 0 <= lag_s < 59.95 else times.duration(lag_s)
 
 
 def clause(coverage: Coverage, seen: View) -> str:
@@ -39,7 +44,7 @@ def clause(coverage: Coverage, seen: View) -> str:
         return "; nothing was ever recorded"
     if coverage.is_whole:
         return ""
-    return f"; not recorded {_listed(coverage.holes, seen)}"
+    return f"; not recorded {_listed(coverage, seen)}"
 
 
 def sentence(coverage: Coverage, seen: View) -> str:
@@ -48,18 +53,26 @@ def sentence(coverage: Coverage, seen: View) -> str:
         return "No recorder has ever run, so nothing is known."
     if coverage.is_whole:
         return "A recorder was listening all that time."
-    return f"No recorder was listening {_listed(coverage.holes, seen)}: nobody knows what happened then."
+    return f"No recorder was listening {_listed(coverage, seen)}: nobody knows what happened then."
 
 
 def length(coverage: Coverage) -> float:
-    """Seconds of the span that nobody recorded."""
-    return sum(hole.to_at - hole.from_at for hole in coverage.holes) / MICROS
+    """Seconds of the span that nobody recorded after recording had begun."""
+    began_at = coverage.began_at or 0
+    return sum(hole.to_at - hole.from_at for hole in coverage.holes if hole.to_at > began_at) / MICROS
 
 
-def _listed(holes: tuple[Hole, ...], seen: View) -> str:
-    longest = sorted(sorted(holes, key=lambda hole: hole.from_at - hole.to_at)[:_NAMED], key=lambda hole: hole.from_at)
-    named = [times.between(hole.from_at, hole.to_at, seen.zone, seen.now_at) for hole in longest]
-    more = len(holes) - len(named)
+def _listed(coverage: Coverage, seen: View) -> str:
+    """The longest holes in order of time; the rest is counted."""
+    longest = sorted(coverage.holes, key=lambda hole: hole.from_at - hole.to_at)[:_NAMED]
+    named = [_named(hole, coverage, seen) for hole in sorted(longest, key=lambda hole: hole.from_at)]
+    more = len(coverage.holes) - len(named)
     if more:
         return f"{', '.join(named)} and {more} more time{'s' if more > 1 else ''}"
     return " and ".join(named)
+
+
+def _named(hole: Hole, coverage: Coverage, seen: View) -> str:
+    if coverage.began_at is not None and hole.to_at <= coverage.began_at:
+        return f"before {times.stamp(hole.to_at, seen.zone, seen.now_at)}"
+    return times.between(hole.from_at, hole.to_at, seen.zone, seen.now_at)

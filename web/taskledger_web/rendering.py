@@ -1,9 +1,10 @@
 """What every template can use: times, durations and numbers in the visitor's zone, links, the header's state."""
 
-from flask import Flask, request
-from markupsafe import Markup
+from collections.abc import Callable
 
+from flask import Flask, request
 from jinja2 import StrictUndefined
+from markupsafe import Markup
 
 from taskledger.errors import TaskledgerError
 from taskledger.ledger import query
@@ -26,9 +27,14 @@ NAVIGATION = (
 
 def init_app(app: Flask) -> None:
     """Set the environment up: everything escaped, everything visible, nothing silently undefined."""
-    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined, "finalize": text.visible}
+    app.jinja_options = {
+        "trim_blocks": True,
+        "lstrip_blocks": True,
+        "undefined": StrictUndefined,
+        "finalize": text.visible,
+    }
     app.context_processor(_common)
-    for name, function in _GLOBALS.items():
+    for name, function in _FUNCTIONS.items():
         app.add_template_global(function, name)
 
 
@@ -49,7 +55,9 @@ def when_full(at: int) -> Markup:
     shown = f"{times.day(at, seen.zone, seen.now_at)} {times.clock(at, seen.zone, precise=True)}"
     zone = times.zone_word(seen.zone, at)
     ago = times.ago(at, seen.now_at)
-    return Markup('<time class="mono" datetime="{}">{} {}</time> ({})').format(times.iso(at, seen.zone), shown, zone, ago)
+    return Markup('<time class="mono" datetime="{}">{} {}</time> ({})').format(
+        times.iso(at, seen.zone), shown, zone, ago
+    )
 
 
 def when_stamp(at: int | None) -> Markup:
@@ -116,7 +124,7 @@ def zones() -> list[str]:
 def around(task: TaskRow) -> str:
     """The tasks of the same worker within a minute of this one."""
     at = task.started_at or task.first_at
-    edges = [times.iso(moment, times.UTC)[:19] + "Z" for moment in (at - 60 * times.MICROS, at + 60 * times.MICROS)]
+    edges = [times.utc(moment, timespec="seconds") for moment in (at - 60 * times.MICROS, at + 60 * times.MICROS)]
     return links.to("tasks.page", q=searching.term("worker", task.worker or ""), from_=edges[0], to=edges[1])
 
 
@@ -127,12 +135,12 @@ def history(days: float) -> str:
 
 def frozen_from() -> str:
     """Where the range begins, as it stays."""
-    return times.iso(page_range().shown.from_at, times.UTC).replace("+00:00", "Z")
+    return times.utc(page_range().shown.from_at)
 
 
 def frozen_to() -> str:
     """Where the range ends, as it stays."""
-    return times.iso(page_range().shown.to_at, times.UTC).replace("+00:00", "Z")
+    return times.utc(page_range().shown.to_at)
 
 
 def csv_link() -> str:
@@ -142,20 +150,51 @@ def csv_link() -> str:
 
 def _common() -> dict[str, object]:
     blueprint = request.blueprint or ""
-    return {"view": view(), "navigation": [(*item, blueprint in item[2]) for item in NAVIGATION]}
+    return {
+        "view": view(),
+        "presets": span.PRESETS,
+        "navigation": [(*item, blueprint in item[2]) for item in NAVIGATION],
+    }
 
 
 def _word_of_task(row: TaskRow) -> words.Word:
     return words.of_task(row, view().now_at)
 
 
-_GLOBALS = {
-    "when": when, "when_full": when_full, "when_stamp": when_stamp, "ago": ago, "duration": times.duration,
-    "number": number, "size": size, "cut": text.cut, "clause": clause, "range_words": range_words,
-    "page_range": page_range, "presets": span.PRESETS, "recorder_pill": recorder_pill,
-    "here": links.here, "moved": links.moved, "to": links.to, "task_link": links.task,
-    "schedule_link": links.schedule, "group_link": links.failure_group, "worker_link": links.worker, "word_of_task": _word_of_task,
-    "word_of_run": words.of_run, "word_of_related": words.of_related, "word_of_worker": words.of_worker,
-    "one_line": reprs.one_line, "exception_class": text.exception_class, "count_words": count_words, 
-    "sentence": sentence, "zones": zones, "around": around, "history": history, "csv_link": csv_link, "frozen_from": frozen_from, "frozen_to": frozen_to, "term": searching.term,
-}  # fmt: skip
+_FUNCTIONS: dict[str, Callable[..., object]] = {
+    "when": when,
+    "when_full": when_full,
+    "when_stamp": when_stamp,
+    "ago": ago,
+    "duration": times.duration,
+    "number": number,
+    "size": size,
+    "cut": text.cut,
+    "clause": clause,
+    "range_words": range_words,
+    "page_range": page_range,
+    "recorder_pill": recorder_pill,
+    "here": links.here,
+    "moved": links.moved,
+    "to": links.to,
+    "task_link": links.task,
+    "schedule_link": links.schedule,
+    "group_link": links.failure_group,
+    "worker_link": links.worker,
+    "word_of_task": _word_of_task,
+    "word_of_run": words.of_run,
+    "word_of_related": words.of_related,
+    "word_of_worker": words.of_worker,
+    "one_line": reprs.one_line,
+    "exception_class": text.exception_class,
+    "count_words": count_words,
+    "sentence": sentence,
+    "lag_words": recorded.lag_words,
+    "zones": zones,
+    "around": around,
+    "history": history,
+    "csv_link": csv_link,
+    "frozen_from": frozen_from,
+    "frozen_to": frozen_to,
+    "term": searching.term,
+}

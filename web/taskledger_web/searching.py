@@ -26,6 +26,12 @@ class Search:
     problem: QueryError | None
 
     @property
+    def message(self) -> str:
+        """What is wrong, as a sentence."""
+        text = str(self.problem or "")
+        return text[:1].upper() + text[1:]
+
+    @property
     def caret(self) -> str:
         """A caret under the place of the problem, to stand below the text in a fixed-width font."""
         position = self.problem.position if self.problem else 0

@@ -10,6 +10,7 @@ from waitress import create_server, wasyncore
 
 from taskledger.config import Settings
 from taskledger.errors import SettingsError
+from taskledger_web.app import create_app
 from taskledger_web.asking import opening
 
 THREADS = 8
@@ -23,8 +24,6 @@ class Site:
     """A listening site. It has its address from the start; `run` blocks, `start` does not."""
 
     def __init__(self, settings: Settings) -> None:
-        from taskledger_web import create_app
-
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._sockets: dict[int, Any] = {}

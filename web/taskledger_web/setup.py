@@ -8,9 +8,9 @@ from taskledger_web import times
 from taskledger_web.asking import ask
 
 RECORD = "celery -A proj taskledger record"
+#: the name of the check that the overview's first line makes already
+RECORDER = "Recorder running"
 _DAY = 86_400 * times.MICROS
-#: a refresh that the page does by itself while nothing has been recorded, seconds
-REFRESH_S = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def checks(now_at: int) -> tuple[Check, ...]:
 
 
 def _recorder(status: RecorderStatus) -> Check:
-    name = "Recorder running"
+    name = RECORDER
     if status.state == "recording":
         return Check(name, True, f"Yes. {status.promise or ''}".strip())
     if status.state == "never":
@@ -59,7 +59,9 @@ def _workers(status: RecorderStatus, workers: tuple[WorkerRow, ...]) -> Check:
         return Check(name, True, f"{len(workers)} seen, {online} online.")
     if status.state == "never":
         return Check(name, None, "Known once a recorder runs.")
-    text = "No worker has reported on exchange celeryev. Is one running on this broker and database number? Start it with:"
+    text = (
+        "No worker has reported on exchange celeryev. Is one running on this broker and database number? Start it with:"
+    )
     return Check(name, False, text, "celery -A proj worker -E")
 
 
@@ -70,7 +72,7 @@ def _task_events(workers: tuple[WorkerRow, ...], counts: tuple[EventCount, ...])
         tasks = sum(worker.processed or 0 for worker in silent)
         names = ", ".join(worker.name for worker in silent[:3]) + (" and others" if len(silent) > 3 else "")
         runs = "runs" if len(silent) == 1 else "run"
-        text = f"{names} {runs} without -E: {tasks:,} tasks are invisible. Start with -E, or set in the app's configuration:"
+        text = f"{names} {runs} without -E: {tasks:,} tasks are invisible. Start with -E, or set in the configuration:"
         return Check(name, False, text, "worker_send_task_events = True")
     if _number(counts, "task-received", "task-started"):
         return Check(name, True, "Workers send them.")

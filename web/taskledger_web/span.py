@@ -51,16 +51,21 @@ def read(from_text: str, to_text: str, now_at: int, zone: tzinfo, began_at: int 
     from_text, to_text = from_text.strip() or DEFAULT_FROM, to_text.strip() or "now"
     problem = None
     try:
-        from_at = _all_of(began_at, now_at) if from_text == "all" else moment(from_text, now_at, zone)
-        to_at = moment(to_text, now_at, zone, is_end=True)
-        if to_at <= from_at:
-            raise ValueError(f"the range ends ({to_text}) before it begins ({from_text})")
+        from_at, to_at = _edges(from_text, to_text, now_at, zone, began_at)
     except ValueError as error:
         problem = f"{error}; showing the last 24 hours"
         from_text, to_text, from_at, to_at = DEFAULT_FROM, "now", now_at - 86_400 * MICROS, now_at
     asked_to = to_at + AHEAD if to_text == "now" else to_at
     shown_to = max(min(to_at, now_at), from_at + MICROS)
     return Range(from_text, to_text, Span(from_at, asked_to), Span(from_at, shown_to), problem)
+
+
+def _edges(from_text: str, to_text: str, now_at: int, zone: tzinfo, began_at: int | None) -> tuple[int, int]:
+    from_at = _all_of(began_at, now_at) if from_text == "all" else moment(from_text, now_at, zone)
+    to_at = moment(to_text, now_at, zone, is_end=True)
+    if to_at <= from_at:
+        raise ValueError(f"the range ends ({to_text[:40]}) before it begins ({from_text[:40]})")
+    return from_at, to_at
 
 
 def moment(text: str, now_at: int, zone: tzinfo, *, is_end: bool = False) -> int:

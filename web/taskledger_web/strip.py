@@ -38,19 +38,37 @@ MARKS = {
 }
 #: what beat did, where it alone decides the mark
 _FIRE = {
-    "missed": "missed", "overdue": "overdue", "failed_to_send": "notsent", "unknown": "unknown",
-    "disabled": "off", "dst_skipped": "off", "pending": "pending",
-}  # fmt: skip
+    "missed": "missed",
+    "overdue": "overdue",
+    "failed_to_send": "notsent",
+    "unknown": "unknown",
+    "disabled": "off",
+    "dst_skipped": "off",
+    "pending": "pending",
+}
 #: what became of the task, where that is worse than how beat did
 _OUTCOME = {
-    "failed": "failed", "expired": "failed", "revoked": "failed", "rejected": "failed",
-    "not_received": "notreceived", "running": "running", "retrying": "running", "waiting": "running",
+    "failed": "failed",
+    "expired": "failed",
+    "revoked": "failed",
+    "rejected": "failed",
+    "not_received": "notreceived",
+    "running": "running",
+    "retrying": "running",
+    "waiting": "running",
     "unknown": "sent",
-}  # fmt: skip
+}
 FIRE_WORDS = {
-    "on_time": "on time", "late": "late", "missed": "missed", "overdue": "overdue", "pending": "still to come",
-    "failed_to_send": "not sent: error", "disabled": "off", "unknown": "not known", "dst_skipped": "skipped by the clock change",
-}  # fmt: skip
+    "on_time": "on time",
+    "late": "late",
+    "missed": "missed",
+    "overdue": "overdue",
+    "pending": "still to come",
+    "failed_to_send": "not sent: error",
+    "disabled": "off",
+    "unknown": "not known",
+    "dst_skipped": "skipped by the clock change",
+}
 OUTCOME_WORDS = {"ok": "succeeded", "not_received": "not received", "unknown": "not known"}
 
 
@@ -102,7 +120,7 @@ def describe(tick: TickRow) -> str:
         parts[0] += f" by {times.duration(tick.lateness_s)}"
     if tick.outcome is not None:
         parts.append(OUTCOME_WORDS.get(tick.outcome, tick.outcome))
-    if not tick.is_final and tick.fire not in ("pending",):
+    if not tick.is_final and tick.fire != "pending":
         parts.append("not final yet")
     return ", ".join(part for part in (*parts, tick.note) if part)
 
@@ -131,7 +149,8 @@ def _sentence(row: ScheduleRow, counts: Counter[str], total: int) -> str:
 def in_a_row(row: ScheduleRow) -> tuple[TickRow, ...]:
     """The latest due times that were all missed or not sent, oldest first; empty when the last one was not."""
     bad: list[TickRow] = []
-    for tick in reversed([tick for tick in row.ticks if tick.fire != "pending"]):
+    # What is overdue may still come, and says nothing yet.
+    for tick in reversed([tick for tick in row.ticks if tick.fire not in ("pending", "overdue")]):
         if tick.fire not in ("missed", "failed_to_send"):
             break
         bad.append(tick)

@@ -23,7 +23,12 @@ _TOP = 8
 #: rows fetched at a time for a CSV file
 _CHUNK = 500
 #: facet -> (its heading, the field of the search language)
-FACETS = {"state": ("State", "state"), "task": ("Task", "name"), "queue": ("Queue", "queue"), "worker": ("Worker", "worker")}
+FACETS = {
+    "state": ("State", "state"),
+    "task": ("Task", "name"),
+    "queue": ("Queue", "queue"),
+    "worker": ("Worker", "worker"),
+}
 #: searches that everybody needs
 SYSTEM_VIEWS = (
     ("Failed", "state:failed"),
@@ -33,9 +38,28 @@ SYSTEM_VIEWS = (
     ("Waited over 1 min", "wait:>1m"),
 )
 COLUMNS = (
-    "id", "name", "state", "first_at", "sent_at", "received_at", "started_at", "ended_at", "wait_s", "runtime_s",
-    "worker", "queue", "runs", "retries", "eta_at", "expires_at", "args", "kwargs", "result", "exception", "cluster",
-)  # fmt: skip
+    "id",
+    "name",
+    "state",
+    "first_at",
+    "sent_at",
+    "received_at",
+    "started_at",
+    "ended_at",
+    "wait_s",
+    "runtime_s",
+    "worker",
+    "queue",
+    "runs",
+    "retries",
+    "eta_at",
+    "expires_at",
+    "args",
+    "kwargs",
+    "result",
+    "exception",
+    "cluster",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +91,9 @@ def csv_file() -> AnyResponse:
     seen, span = view(), page_range()
     found = searching.read(request.args.get("q", ""), "", seen)
     if found.problem is not None:
-        return Response(f"{found.problem}\n{found.text}\n{found.caret}\n", 400, content_type="text/plain; charset=utf-8")
+        return Response(
+            f"{found.problem}\n{found.text}\n{found.caret}\n", 400, content_type="text/plain; charset=utf-8"
+        )
     response = Response(stream_with_context(_lines(found, span)), content_type="text/csv; charset=utf-8")
     response.headers["Content-Disposition"] = 'attachment; filename="tasks.csv"'
     response.headers["X-Taskledger-Recorded"] = recorded.sentence(ask(query.coverage, span.shown, view().now_at), seen)
@@ -82,8 +108,12 @@ def _answers(found: Search, span: Range, seen: View) -> dict[str, object]:
     return {
         "search": found,
         "page": ask(
-            query.tasks, found.where, span.asked, limit=searching.limit(),
-            after=searching.cursor("after"), before=searching.cursor("before"),
+            query.tasks,
+            found.where,
+            span.asked,
+            limit=searching.limit(),
+            after=searching.cursor("after"),
+            before=searching.cursor("before"),
         ),
         "count": ask(query.count_tasks, found.where, span.asked),
         "coverage": coverage,
@@ -97,7 +127,7 @@ def _answers(found: Search, span: Range, seen: View) -> dict[str, object]:
         "setup": setup.first_step(coverage),
         "column_zone": times.zone_word(seen.zone, span.shown.from_at, span.shown.to_at),
         "cursor_text": search.cursor_text,
-    }  # fmt: skip
+    }
 
 
 def _elsewhere() -> str | None:
@@ -115,7 +145,7 @@ def _link_to(bucket: Bucket) -> str:
 
 
 def _address_time(at: int) -> str:
-    return times.iso(at, times.UTC)[:19] + "Z"
+    return times.utc(at, timespec="seconds")
 
 
 def _facets(found: dict[str, tuple[Facet, ...]], text: str) -> list[tuple[str, list[Choice], int]]:
@@ -174,5 +204,5 @@ def _cell(name: str, row: TaskRow) -> object:
     if name == "state":
         return words.STATES[row.state].text
     if name.endswith("_at") and value is not None:
-        return times.iso(value, times.UTC).replace("+00:00", "Z")
+        return times.utc(value)
     return value

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-#: categories that draw nothing or change how their neighbours are drawn: control, format, surrogate, line and paragraph separators
+#: categories that draw nothing or change how their neighbours are drawn: control, format, surrogate, separators
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _LIKELY = re.compile("[^\\x20-\\x7e\\n\\t]")
 #: letters that draw nothing although their category says letter
@@ -16,7 +16,7 @@ SHOWN = 20_000
 
 
 def visible(value: Any) -> Any:
-    """Text with each unseen character as its escape (\\u202e); None as nothing; all else, and markup, as it is.
+    """Text with each unseen character as its escape, U+202E as backslash u202e; None as nothing; all else as it is.
 
     It is the template environment's `finalize`, so that no expression can forget it.
     """

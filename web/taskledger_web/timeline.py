@@ -1,5 +1,6 @@
 """The timeline of one task: a row for each run, with what it waited, was reserved for and ran, and what is missing."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from taskledger.ledger.answers import RunRow, Span, TaskDetail
@@ -11,6 +12,8 @@ from taskledger_web.times import MICROS
 
 #: per cent of the width that the bars may take; the rest is for what stands beside them
 _BARS = 72.0
+#: letters that fit into the whole width of a lane on a small desktop screen
+_LETTERS = 100
 #: the thinnest bar, per cent
 _THIN = 0.4
 #: most rows drawn; the table below the drawing has them all
@@ -37,7 +40,9 @@ class Row:
     label: str
     segments: tuple[Segment, ...]
     note: str
-    note_x: float
+    #: as much of the words as fits beside the bars, and where it stands
+    brief: str
+    brief_x: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,7 @@ def _span(detail: TaskDetail, now_at: int) -> Span | None:
         return None
     if not detail.task.state.is_end:
         known.append(now_at)
-    return Span(min(known), max(max(known), min(known) + 1000))
+    return Span(min(known), max(*known, min(known) + 1000))
 
 
 def _moments(run: RunRow) -> tuple[int | None, ...]:
@@ -91,35 +96,48 @@ def _moments(run: RunRow) -> tuple[int | None, ...]:
 def _row(detail: TaskDetail, run: RunRow, after: RunRow | None, span: Span, now_at: int) -> Row:
     segments = tuple(_segments(detail, run, after, span, now_at))
     end = max((segment.x + segment.width for segment in segments), default=0.0)
-    return Row(label(detail, run), segments, _beside(run, after, now_at), end + 0.8)
+    room = int((100 - end) / 100 * _LETTERS)
+    note = _beside(run, after, now_at)
+    return Row(label(detail, run), segments, note, cut(note, max(room, 12)), round(end + 0.8, 2))
 
 
 def _segments(detail: TaskDetail, run: RunRow, after: RunRow | None, span: Span, now_at: int) -> list[Segment]:
-    sent_at = run.sent_at if run.sent_at is not None else detail.task.sent_at if run.number == 1 else None
-    found = []
-    taken_at = run.received_at if run.received_at is not None else run.started_at
-    if sent_at is not None:
-        until_at = taken_at or run.ended_at or now_at
-        if until_at > sent_at:
-            found.append(_segment("wait", sent_at, until_at, span, "in the queue"))
-    if run.received_at is not None:
-        until_at = run.started_at or run.ended_at or (now_at if not detail.task.state.is_end and not after else None)
-        if until_at is not None and until_at > run.received_at:
-            found.append(_segment("reserved", run.received_at, until_at, span, "reserved in the worker"))
-    found.extend(_running(run, after, span, now_at))
-    return found
+    is_open = not detail.task.state.is_end and after is None
+    return [
+        *_waited(detail, run, span, now_at),
+        *_reserved(run, span, now_at if is_open else None),
+        *_ran(run, after, span, now_at),
+    ]
 
 
-def _running(run: RunRow, after: RunRow | None, span: Span, now_at: int) -> list[Segment]:
-    kind = words.STATES[run.state].kind
-    if run.started_at is None:
-        return [] if run.ended_at is None else [_segment(kind, run.ended_at, run.ended_at, span, words.of_run(run).text)]
-    if run.ended_at is not None:
+def _waited(detail: TaskDetail, run: RunRow, span: Span, now_at: int) -> Iterable[Segment]:
+    sent_at = run.sent_at if run.sent_at is not None or run.number > 1 else detail.task.sent_at
+    until_at = _first(run.received_at, run.started_at, run.ended_at, now_at)
+    if sent_at is not None and until_at is not None and until_at > sent_at:
+        yield _segment("wait", sent_at, until_at, span, "in the queue")
+
+
+def _reserved(run: RunRow, span: Span, open_until_at: int | None) -> Iterable[Segment]:
+    until_at = _first(run.started_at, run.ended_at, open_until_at)
+    if run.received_at is not None and until_at is not None and until_at > run.received_at:
+        yield _segment("reserved", run.received_at, until_at, span, "reserved in the worker")
+
+
+def _ran(run: RunRow, after: RunRow | None, span: Span, now_at: int) -> Iterable[Segment]:
+    word = words.of_run(run)
+    if run.started_at is not None and run.ended_at is not None:
         edge = "left" if run.received_at is None else ""
-        title = words.of_run(run).text + ("; no task-received seen" if edge else "")
-        return [_segment(kind, run.started_at, run.ended_at, span, title, edge)]
-    until_at = now_at if after is None else max(run.started_at, after.received_at or after.started_at or run.started_at)
-    return [_segment(kind, run.started_at, until_at, span, "no end seen", "right")]
+        title = f"{word.text}; no task-received seen" if edge else word.text
+        yield _segment(word.kind, run.started_at, run.ended_at, span, title, edge)
+    elif run.started_at is not None:
+        until_at = now_at if after is None else _first(after.received_at, after.started_at)
+        yield _segment(word.kind, run.started_at, max(run.started_at, until_at or 0), span, "no end seen", "right")
+    elif run.ended_at is not None:
+        yield _segment(word.kind, run.ended_at, run.ended_at, span, word.text)
+
+
+def _first(*moments: int | None) -> int | None:
+    return next((at for at in moments if at is not None), None)
 
 
 def _segment(kind: str, from_at: int, to_at: int, span: Span, what: str, edge: str = "") -> Segment:
@@ -133,7 +151,7 @@ def _beside(run: RunRow, after: RunRow | None, now_at: int) -> str:
     what = _what(run, now_at)
     if after is None or run.ended_at is None:
         return what
-    next_at = after.received_at or after.started_at
+    next_at = _first(after.received_at, after.started_at)
     if next_at is None or next_at <= run.ended_at:
         return f"{what}, runs overlap" if next_at is not None else what
     return f"{what}, again after {times.duration((next_at - run.ended_at) / MICROS)}"

@@ -1,5 +1,6 @@
 """Times and durations in words: absolute first, relative second, always in one named zone."""
 
+import math
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
@@ -23,6 +24,11 @@ def micros(moment: datetime) -> int:
 def iso(at: int, zone: tzinfo) -> str:
     """ISO 8601 with offset, as it goes into `datetime=` and onto the clipboard."""
     return local(at, zone).isoformat(timespec="microseconds")
+
+
+def utc(at: int, *, timespec: str = "microseconds") -> str:
+    """ISO 8601 in UTC with a Z, as it goes into addresses and files."""
+    return local(at, UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 def zone_named(name: str | None) -> ZoneInfo | None:
@@ -49,7 +55,9 @@ def day(at: int, zone: tzinfo, now_at: int) -> str:
 
 def clock(at: int, zone: tzinfo, *, precise: bool = False) -> str:
     """03:12:43; with milliseconds when asked for."""
-    return local(at, zone).isoformat(sep=" ", timespec="milliseconds" if precise else "seconds")[11 : 23 if precise else 19]
+    return local(at, zone).isoformat(sep=" ", timespec="milliseconds" if precise else "seconds")[
+        11 : 23 if precise else 19
+    ]
 
 
 def absolute(at: int, zone: tzinfo, now_at: int, *, precise: bool = False) -> str:
@@ -94,7 +102,7 @@ def rough(seconds: float) -> str:
 
 def duration(seconds: float | None) -> str:
     """9 ms, 1.15 s, 12.3 s, 4 m 07 s, 2 h 03 m, 3 d 4 h; a minus for clocks that disagree; empty when not known."""
-    if seconds is None or seconds != seconds:
+    if seconds is None or math.isnan(seconds):
         return ""
     sign, seconds = ("−", -seconds) if seconds < 0 else ("", seconds)
     return sign + (_short(seconds) if seconds < 59.95 else _long(seconds))

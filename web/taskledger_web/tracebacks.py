@@ -8,7 +8,8 @@ from taskledger_web.text import shortened
 #: characters kept of a traceback's start and end; the end holds the exception
 HEAD, TAIL = 12_000, 36_000
 _FRAME = re.compile(r'^\s+File "(?P<path>.*?)", line (?P<line>\d+)(?:, in (?P<name>.*))?$')
-_LIBRARY = re.compile(r"(?:site|dist)-packages[/\\](?P<package>[^/\\.]+)|(?P<stdlib>[/\\]lib[/\\]python\d|<frozen )")
+_PACKAGE = re.compile(r"(?:site|dist)-packages[/\\](?P<name>[^/\\.]+)")
+_STANDARD = re.compile(r"[/\\]lib[/\\]python\d|^<frozen ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,10 @@ def _parts(lines: list[str]) -> list[tuple[str, str, str]]:
 
 
 def _origin(path: str) -> tuple[str, str]:
-    match = _LIBRARY.search(path)
-    if match is None:
-        return "application", ""
-    return "library", match["package"] or "Python"
+    """(kind, package) of a frame's file."""
+    if package := _PACKAGE.search(path):
+        return "library", package["name"]
+    return ("library", "Python") if _STANDARD.search(path) else ("application", "")
 
 
 def _is_error(line: str) -> bool:

@@ -22,9 +22,7 @@ STATES = {
     State.PENDING: Word("Sent", "sent", "ring"),
     State.RECEIVED: Word("Received", "received", "dot"),
     State.STARTED: Word("Running", "running", "play"),
-    State.CANCELLED: Word(
-        "Cancelled", "revoked", "undo", "given up when the worker lost its broker; delivered again"
-    ),
+    State.CANCELLED: Word("Cancelled", "revoked", "undo", "given up when the worker lost its broker; delivered again"),
     State.RETRY: Word("Retrying", "retrying", "loop"),
     State.REJECTED: Word("Rejected", "revoked", "minus"),
     State.REVOKED: Word("Revoked", "revoked", "barred"),

@@ -4,7 +4,7 @@ from flask import Blueprint, abort, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from taskledger.ledger import query
-from taskledger.ledger.answers import SessionRow, Span, WorkerRow
+from taskledger.ledger.answers import Coverage, SessionRow, Span, WorkerRow
 from taskledger_web import charts, links, recorded, searching, setup, times
 from taskledger_web.asking import ask
 from taskledger_web.view import View, view
@@ -78,11 +78,15 @@ def _band(day: Span, seen: View) -> dict[str, object]:
     def lives(row: WorkerRow) -> list[tuple[float, float, str, str]]:
         return [_life(session, row, day, seen) for session in row.sessions if session.last_at >= day.from_at]
 
-    def stripes(coverage: charts.Coverage) -> tuple[charts.Stripe, ...]:
+    def stripes(coverage: Coverage) -> tuple[charts.Stripe, ...]:
         return charts.stripes(day, coverage, seen.zone, seen.now_at)
 
-    return {"lives": lives, "stripes": stripes, "axis": charts.ticks(day, seen.zone, seen.now_at),
-            "column_zone": seen.zone_word}  # fmt: skip
+    return {
+        "lives": lives,
+        "stripes": stripes,
+        "axis": charts.ticks(day, seen.zone, seen.now_at),
+        "column_zone": seen.zone_word,
+    }
 
 
 def _life(session: SessionRow, row: WorkerRow, day: Span, seen: View) -> tuple[float, float, str, str]:
@@ -90,6 +94,6 @@ def _life(session: SessionRow, row: WorkerRow, day: Span, seen: View) -> tuple[f
     x = charts.share(session.first_at, day)
     width = max(charts.share(session.last_at, day) - x, 0.3)
     is_latest = session.first_at == max(other.first_at for other in row.sessions)
-    end = "offline" if session.offline_at is not None else row.status if is_latest else "lost"
+    end = row.status if is_latest else "offline" if session.offline_at is not None else "died"
     when = times.between(session.first_at, session.last_at, seen.zone, seen.now_at)
     return round(x, 2), round(width, 2), end, f"pid {session.pid or 'not known'}, {when}"

@@ -44,6 +44,7 @@ function arrows(event) {
 }
 
 export function small() {
+  document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   showCopyButtons(document);
   addBrowserZone();
   for (const chart of document.querySelectorAll("[data-bars]")) chart.querySelector("a")?.setAttribute("tabindex", "0");
