@@ -3,7 +3,9 @@
 A real worker, a real beat and customers who keep them busy (`crew`, `load`, `project`), the recorder and the site.
 """
 
+import os
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -44,7 +46,7 @@ def run(folder: Path | None, host: str, port: int, open_browser: bool) -> int:
         recorder = stack.enter_context(_set_up(settings, place))
         site.start()
         words.tell_start(site.address, place, is_kept=folder is not None)
-        if open_browser:
+        if open_browser and _has_screen():
             webbrowser.open(f"{site.address}?from={RANGE}")
         _wait(stop, recorder)
         words.tell_stop()
@@ -85,6 +87,11 @@ def _settings(place: Path, host: str, port: int) -> Settings:
         host=host,
         port=port,
     )
+
+
+def _has_screen() -> bool:
+    """Whether a browser would be a window: without one, `webbrowser` may start w3m or lynx in this terminal."""
+    return sys.platform in ("win32", "darwin") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ))
 
 
 def _wait(stop: threading.Event, recorder: threading.Thread) -> None:
