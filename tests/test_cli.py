@@ -249,6 +249,25 @@ def test_database_commands(cli):
     assert "task\t0\t" in stats.stdout
 
 
+def test_prune(cli, stocked):
+    """Pruning says first what would go, then removes it, and finds nothing the second time."""
+    counts = [
+        json.loads(cli("prune", *args, "--json", "--retention", "1s", "-d", stocked).stdout)["tasks"]
+        for args in (("--dry-run",), ("--dry-run",), (), ())
+    ]
+
+    assert counts == [2, 2, 2, 0]
+
+
+def test_prune_for_people(cli, stocked):
+    """Pruning says how many rows went and by which retention."""
+    done = cli("prune", "--dry-run", "--retention", "1s", "-d", stocked)
+
+    assert done.stdout.startswith("Would remove ")
+    assert "Retention: 1s." in done.stdout
+    assert "tasks" in {line.split()[0] for line in done.stdout.splitlines()}
+
+
 def test_tasks_for_a_pipe(cli, stocked):
     """In a pipe, tasks are lines of tab-separated fields, newest first, with whole ids."""
     done = cli("tasks", "-d", stocked, *AROUND_NOON)

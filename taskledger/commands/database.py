@@ -1,13 +1,12 @@
 """The commands for the database itself: db upgrade, db check, db stats, prune."""
 
-import time
 from typing import Any
 
 import click
 
 from taskledger.commands.asking import asking
 from taskledger.commands.options import parameters, settings
-from taskledger.commands.output import iso, note, print_fields, print_json, print_table
+from taskledger.commands.output import note, plain, print_fields, print_json, print_table
 from taskledger.config import Settings, mask_url
 from taskledger.errors import LedgerAway, SettingsError
 
@@ -104,13 +103,15 @@ def prune_command(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
     from taskledger.commands.progress import progress
     from taskledger.ledger import retain
 
-    with asking(ctx) as ask, progress("pruning") as step:
-        now_at = time.time_ns() // 1000
-        pruned = retain.prune(ask.ledger, ask.settings.retention, now_at, dry_run=dry_run, progress=step)
-    if as_json:
-        print_json(pruned)
-        return
-    print(pruned, iso(now_at))
+    with asking(ctx) as ask, progress("tasks pruned") as step:
+        pruned = retain.prune(ask.ledger, ask.settings.retention, ask.now_at, dry_run=dry_run, progress=step)
+        if as_json:
+            print_json(pruned)
+            return
+        verb = "Would remove" if dry_run else "Removed"
+        click.echo(f"{verb} {pruned.total:,} rows. Retention: {ask.settings.retention}.")
+        numbers = ((name, number) for name, number in plain(pruned).items() if isinstance(number, int) and number)
+        print_fields((name.replace("_", " "), f"{number:,}") for name, number in numbers)
 
 
 def size_text(size: int | None) -> str:

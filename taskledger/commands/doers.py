@@ -12,6 +12,7 @@ from taskledger.config import Settings
 from taskledger.errors import LedgerAway, SettingsError
 
 _LOGS = ("log_level", "log_format")
+_log = logging.getLogger("taskledger")
 
 
 @click.command(
@@ -42,7 +43,12 @@ def web_command(ctx: click.Context) -> None:
     """Serve the site until stopped."""
     import taskledger_web
 
-    ctx.exit(taskledger_web.serve(_ready(ctx)))
+    chosen = _ready(ctx)
+
+    def tell(address: str) -> None:
+        _log.info("%s shows %s", address, config.mask_url(chosen.database_url))
+
+    ctx.exit(taskledger_web.serve(chosen, ready=tell))
 
 
 @click.command("demo")
@@ -65,7 +71,7 @@ def _ready(ctx: click.Context) -> Settings:
     chosen = settings(ctx)
     logs.set_up(chosen.log_level, chosen.log_format)
     for slip in config.unknown_variables(os.environ):
-        logging.getLogger("taskledger").warning(slip)
+        _log.warning(slip)
     try:
         migrate.ensure(chosen.database_url, is_default=chosen.is_embedded)
     except LedgerAway as error:
