@@ -3,12 +3,13 @@
 import time
 import uuid
 from collections.abc import Callable
+from queue import Empty
 from typing import Any
 
 from kombu import Connection, Exchange, Queue
 
 from taskledger.errors import SourceLost
-from taskledger.recorder.kombu_source import Enough, KombuSource
+from taskledger.recorder.kombu_source import READY_S, Enough, KombuSource
 from taskledger.recorder.raw import BrokenEnvelope, RawMessage, VirtualMessage
 from taskledger.recorder.source import Promise, Tag
 
@@ -41,17 +42,19 @@ class Subscription(KombuSource):
         self._driver = driver
         self.promise = Promise.IN_PROCESS if driver == "memory" else Promise.COUNTED_LOSS
         self._broken = 0
-        self._has_more = False
         self._bound: Any = None
 
     def is_drained(self) -> bool:
-        return not self._heard and not self._has_more and not self._lost
+        if not self._heard and not self._lost:
+            self._limit = 1
+            self._read(READY_S)
+        return not self._heard and not self._lost
 
     def acknowledge(self, tag: Tag) -> None:
         """Nothing to do: the broker keeps nothing."""
 
     def _listen(self) -> bool:
-        self._broken, self._has_more = 0, False
+        self._broken = 0
         queue = Queue(
             self.queue, self._exchange, "#", durable=False, auto_delete=True, exclusive=False, expires=EXPIRES_S
         )
@@ -90,26 +93,29 @@ class Subscription(KombuSource):
 
     def _drain(self, timeout_s: float) -> None:
         try:
-            if self._has_more:
-                self._drain_buffered()
-            else:
+            if not self._drain_buffered():
                 super()._drain(timeout_s)
         except Enough:
-            # What redis-py has taken off the socket already does not make the socket readable again.
-            self._has_more = self._driver == "redis"
             raise
+        except Empty:
+            pass  # kombu has told the log of text that is no JSON, and goes on
         except Exception as error:  # A hostile envelope makes kombu raise anything.
             if self._is_of_connection(error):
                 raise
             self._hear_broken(error)
 
-    def _drain_buffered(self) -> None:
-        self._has_more = False
-        if self._channel.subclient.connection.can_read(timeout=0):
+    def _drain_buffered(self) -> bool:
+        """Read on where kombu was stopped: what redis-py took off the socket does not make it readable again."""
+        if self._driver != "redis" or self._connection is None:
+            return False
+        connection = self._channel.subclient.connection
+        is_ready = connection is not None and connection.can_read(timeout=0)
+        if is_ready:
             self._channel.handlers["LISTEN"]()
+        return is_ready
 
     def _is_of_connection(self, error: Exception) -> bool:
-        known = (*self._connection.connection_errors, *self._connection.channel_errors, SourceLost)
+        known = (OSError, SourceLost, *self._connection.connection_errors, *self._connection.channel_errors)
         return isinstance(error, known) and not isinstance(error, KeyError)
 
     def _hear_broken(self, error: Exception) -> None:
@@ -122,9 +128,11 @@ class Subscription(KombuSource):
             self._broken = broken
 
     def _leave(self) -> None:
-        # The in-process transport forgets neither queues nor bindings by itself.
-        self._bound.unbind_from(self._exchange, "#")
         self._bound.delete()
+        if self._driver == "memory":
+            # Bindings stay otherwise, and a message for one makes its queue anew (kombu/transport/memory.py).
+            self._bound.unbind_from(self._exchange, "#")
+            self._channel.queues.pop(self.queue, None)
         self._connection.release()
 
     def _check_health(self) -> None:

@@ -1,0 +1,105 @@
+"""From messages to batches: decode what was received, and cut when there is enough or it has waited long enough."""
+
+from typing import NamedTuple
+
+from taskledger.events import Event, Malformed, decode, refuse
+from taskledger.recorder.source import REFUSALS, Delivery, Tag
+
+
+class Gathered(NamedTuple):
+    """What goes into one transaction, and how far its coverage reaches."""
+
+    events: tuple[Event, ...]
+    malformed: tuple[Malformed, ...]
+    #: acknowledges all of it; None where nothing is acknowledged
+    tag: Tag | None
+    #: arrival of its oldest and of its newest message, microseconds since the epoch
+    received_from_at: int
+    received_at: int
+    #: nothing older is still to come: microseconds since the epoch; 0 when it cannot be told
+    until_at: int
+
+
+class Gathering:
+    """What was received from one cluster and is not written yet. Pure: it is told what time it is."""
+
+    _messages: int
+    _from_s: float
+    _events: list[Event]
+    _malformed: list[Malformed]
+    _tag: Tag | None
+    _received_from_at: int
+    _received_at: int
+    _drained_at: int
+
+    def __init__(self, size: int, wait_s: float) -> None:
+        """Full at `size` events or messages; due when its first message has waited `wait_s`."""
+        self._size = size
+        self._wait_s = wait_s
+        self._start()
+
+    def add(self, delivery: Delivery, now_s: float) -> None:
+        """Take in one message whole, so that its acknowledgement covers all of its events."""
+        self._messages += 1
+        self._from_s = min(self._from_s, now_s)
+        self._tag = delivery.tag or self._tag
+        self._received_from_at = self._received_from_at or delivery.received_at
+        self._received_at = delivery.received_at
+        self._drained_at = 0
+        for item in read(delivery):
+            if isinstance(item, Event):
+                self._events.append(item)
+            else:
+                self._malformed.append(item)
+
+    def settle(self, drained_at: int) -> None:
+        """At that moment nothing was waiting at the broker, and all that was received has been added."""
+        self._drained_at = drained_at
+
+    @property
+    def messages(self) -> int:
+        return self._messages
+
+    @property
+    def is_full(self) -> bool:
+        return max(len(self._events), self._messages) >= self._size
+
+    def waits_until_s(self) -> float:
+        """When it is due, on the clock of `add`; infinity while it is empty."""
+        return self._from_s + self._wait_s
+
+    def cut(self) -> Gathered:
+        """All of it; then it is empty."""
+        gathered = Gathered(
+            tuple(self._events),
+            tuple(self._malformed),
+            self._tag,
+            self._received_from_at,
+            self._received_at,
+            self._until_at(),
+        )
+        self._start()
+        return gathered
+
+    def _until_at(self) -> int:
+        """Sure only up to a drained moment; else up to the newest event, since brokers hand over in order.
+
+        A sender's clock that is ahead must not vouch for the future, so the arrival bounds it.
+        """
+        newest = max((event.at for event in self._events), default=0)
+        return max(self._drained_at, min(newest, self._received_at))
+
+    def _start(self) -> None:
+        self._messages = 0
+        self._from_s = float("inf")
+        self._events = []
+        self._malformed = []
+        self._tag = None
+        self._received_from_at = self._received_at = self._drained_at = 0
+
+
+def read(delivery: Delivery) -> list[Event | Malformed]:
+    """The events of one message; what must not be decoded is set aside as it is."""
+    if delivery.refused is not None:
+        return [refuse(delivery.body, delivery.refused, REFUSALS[delivery.refused])]
+    return decode(delivery.body, delivery.content_type, delivery.content_encoding)

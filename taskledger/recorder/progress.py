@@ -1,0 +1,63 @@
+"""What the recorder says of itself: counts, lag, and a line every minute."""
+
+import logging
+import time
+from collections.abc import Iterable
+
+from taskledger.ledger.record import Recorded
+from taskledger.recorder.source import now_at
+
+log = logging.getLogger(__name__)
+
+#: seconds between two lines
+LINE_EVERY_S = 60.0
+
+
+class Progress:
+    """Counts since the start; `lag_s` is how old the newest event was when it was committed."""
+
+    def __init__(self) -> None:
+        self.recorded = self.duplicate = self.stale = self.quarantined = 0
+        self.lag_s: float | None = None
+        self._told_s = time.monotonic()
+        self._told_recorded = 0
+
+    def count(self, recorded: Recorded, newest_at: int | None) -> None:
+        self.recorded += recorded.new
+        self.duplicate += recorded.duplicate
+        self.stale += recorded.stale
+        self.quarantined += recorded.quarantined
+        if newest_at is not None:
+            self.lag_s = max(0.0, (now_at() - newest_at) / 1e6)
+
+    def settle(self) -> None:
+        """Nothing is waiting anywhere, so nothing lags."""
+        self.lag_s = 0.0
+
+    def is_due(self) -> bool:
+        return time.monotonic() - self._told_s >= LINE_EVERY_S
+
+    def tell(self, clusters: Iterable[str], waiting: int, dropped: int) -> None:
+        """One line for people, with the same figures for programs."""
+        since_s, since = time.monotonic() - self._told_s, self.recorded - self._told_recorded
+        self._told_s, self._told_recorded = time.monotonic(), self.recorded
+        lag = "unknown" if self.lag_s is None else f"{self.lag_s:.1f} s"
+        log.info(
+            "recorded %d events in %.0f s, %d in all (%d duplicate, %d quarantined, %d too old, %d messages dropped);"
+            " lag %s; %s; %d messages waiting",
+            since,
+            since_s,
+            self.recorded,
+            self.duplicate,
+            self.quarantined,
+            self.stale,
+            dropped,
+            lag,
+            "; ".join(clusters),
+            waiting,
+            extra={"action": "progress", **self._figures(), "dropped": dropped, "waiting": waiting},
+        )
+
+    def _figures(self) -> dict[str, object]:
+        names = ("recorded", "duplicate", "stale", "quarantined", "lag_s")
+        return {name: getattr(self, name) for name in names}
