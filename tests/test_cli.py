@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from stories import NOON, TASK, decoded, failed, raw, succeeded
 
 from taskledger import __version__, config
-from taskledger.cli import COMMANDS
+from taskledger.cli import COMMANDS, taskledger
 from taskledger.commands.output import plain
 from taskledger.ledger import open_ledger
 from taskledger.ledger.presence import begin, extend, listen
@@ -142,17 +143,17 @@ def _split(program):
 @pytest.mark.parametrize(
     "args", [(), *((name,) for name in COMMANDS), ("db", "upgrade"), ("db", "check"), ("db", "stats")]
 )
-def test_help_fits_a_screen(cli, args):
+def test_help_fits_a_screen(args):
     """The help of each command is no longer than a screen of 80 columns."""
-    done = cli(*args, "--help")
+    done = CliRunner().invoke(taskledger, [*args, "--help"], terminal_width=80)
 
-    assert done.returncode == 0
-    assert len(done.stdout.splitlines()) <= SCREEN
+    assert done.exit_code == 0
+    assert len(done.output.splitlines()) <= SCREEN
 
 
-def test_every_setting_is_in_a_help(cli):
+def test_every_setting_is_in_a_help():
     """Every setting can be said by a flag of some command, whose help shows its variable."""
-    shown = cli("record", "--help").stdout + cli("web", "--help").stdout
+    shown = "".join(CliRunner().invoke(taskledger, [name, "--help"]).output for name in ("record", "web"))
 
     assert [name for name in config.options() if f"[{config.variable(name)}" not in shown] == []
 
@@ -378,6 +379,24 @@ def test_workers(cli, stocked):
     done = cli("workers", "-d", stocked)
 
     assert done.stdout.startswith("w1@vm\tNot known\t")
+
+
+def test_schedules(cli, sqlite_url, here):
+    """Schedule entries of the app are listed with what is known of their due times."""
+    (here / "proj.py").write_text(
+        APP + "app.conf.beat_schedule = {'nightly': {'task': 'billing.nightly', 'schedule': 3600.0}}\n"
+    )
+    lines = [line.split("\t") for line in cli("schedules", "-A", "proj", "-d", sqlite_url).stdout.splitlines()]
+
+    assert ["nightly", "billing.nightly"] in [line[:2] for line in lines]
+
+
+def test_no_schedules(cli):
+    """A ledger that knows of no schedule cannot tell about it: exit code 3."""
+    done = cli("schedules")
+
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "No schedule is known" in done.stderr
 
 
 def test_no_workers(cli):

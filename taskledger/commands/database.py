@@ -108,10 +108,10 @@ def prune_command(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
         if as_json:
             print_json(pruned)
             return
+        numbers = {name: number for name, number in plain(pruned).items() if isinstance(number, int) and number}
         verb = "Would remove" if dry_run else "Removed"
-        click.echo(f"{verb} {pruned.total:,} rows. Retention: {ask.settings.retention}.")
-        numbers = ((name, number) for name, number in plain(pruned).items() if isinstance(number, int) and number)
-        print_fields((name.replace("_", " "), f"{number:,}") for name, number in numbers)
+        click.echo(f"{verb} {sum(numbers.values()):,} rows. Retention: {ask.settings.retention}.")
+        print_fields((name.replace("_", " "), f"{number:,}") for name, number in numbers.items())
 
 
 def size_text(size: int | None) -> str:
