@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
+from taskledger.crontabs import DAY
 from taskledger.ledger import dialects, schema
 from taskledger.ledger import schedule_facts as facts
 from taskledger.ledger.engine import Ledger
@@ -19,7 +20,7 @@ from taskledger.verdicts import Verdict
 __all__ = ["judge_due", "keep_definitions", "schedule", "schedules"]
 
 #: microseconds of sends that one call catches up with
-MOST_CATCH_UP = 6 * 3600 * 1_000_000
+MOST_CATCH_UP = 7 * DAY
 
 
 def keep_definitions(ledger: Ledger, cluster: str, source: str, entries: Iterable[Entry], now_at: int) -> int:
