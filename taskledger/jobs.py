@@ -1,0 +1,145 @@
+"""The timetable: what runs by the clock beside the recorder, in threads and with database connections of its own."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from taskledger import app
+from taskledger.config import Settings
+from taskledger.errors import TaskledgerError
+from taskledger.ledger import Ledger, retain, schedule_store
+
+log = logging.getLogger(__name__)
+
+#: seconds between two runs of each job
+PRUNE_EVERY_S = 3600
+READ_EVERY_S = 60
+JUDGE_EVERY_S = 10
+#: seconds that a job in progress gets to end
+JOIN_S = 2.0
+
+Job = Callable[[Settings, Ledger, threading.Event], None]
+
+
+def start(settings: Settings, ledger: Ledger) -> Callable[[], None]:
+    """Start the timetable; every job runs at once and then by the clock. Gives back what stops it, within 2 seconds."""
+    stop = threading.Event()
+    running = _Running()
+    scheduler = _scheduler()
+    for job, every_s in ((_read_schedule, READ_EVERY_S), (_judge, JUDGE_EVERY_S), (_prune, PRUNE_EVERY_S)):
+        work = partial(_run, job, settings, ledger, stop, running)
+        scheduler.add_job(work, "interval", seconds=every_s, id=_name(job), next_run_time=datetime.now(UTC))
+    scheduler.start()
+    return partial(_stop, scheduler, stop, running)
+
+
+def read_schedule(settings: Settings, ledger: Ledger, now_at: int) -> int:
+    """Keep the entries that the app promises now; how many changed. Raises AppError when it cannot be imported."""
+    if settings.celery_app is None or not settings.brokers:
+        return 0
+    from taskledger import app_schedule  # noqa: PLC0415  Celery's own modules take long, and few questions need them.
+
+    entries = app_schedule.entries_of(settings.celery_app)
+    source = app_schedule.source_of(settings.celery_app)
+    return schedule_store.keep_definitions(ledger, cluster_of(settings), source, entries, now_at)
+
+
+def judge(settings: Settings, ledger: Ledger, now_at: int) -> int:
+    """Read the app's schedule and judge what is due; how many verdicts became final."""
+    read_schedule(settings, ledger, now_at)
+    return schedule_store.judge_due(ledger, now_at)
+
+
+def cluster_of(settings: Settings) -> str:
+    """The cluster that the app sends to: the one with its broker, else the first. There must be one."""
+    url = app.broker_url_of(settings.celery_app)
+    return next((cluster for cluster, its_url in settings.brokers if its_url == url), settings.brokers[0][0])
+
+
+class _Running:
+    """How many jobs are in progress, so that stopping can wait for them."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._changed = threading.Condition()
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._number += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._number -= 1
+            self._changed.notify_all()
+
+    def wait_for_end(self, timeout_s: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self._number == 0, timeout_s)
+
+
+def _scheduler() -> Any:
+    # A run that is still going on when the next is due is no trouble: the next one is left out.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    return BackgroundScheduler(
+        timezone=UTC,
+        executors={"default": ThreadPoolExecutor(3)},
+        job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+    )
+
+
+def _stop(scheduler: Any, stop: threading.Event, running: _Running) -> None:
+    stop.set()
+    scheduler.shutdown(wait=False)
+    if not running.wait_for_end(JOIN_S):
+        log.warning("a job is still busy and was left alone", extra={"action": "jobs_left"})
+
+
+def _run(job: Job, settings: Settings, ledger: Ledger, stop: threading.Event, running: _Running) -> None:
+    """One run of a job: what goes wrong is told, and tried again at its next time."""
+    if stop.is_set():
+        return
+    with running:
+        try:
+            job(settings, ledger, stop)
+        except TaskledgerError as error:
+            _tell(job, stop, str(error))
+        except Exception as error:  # The top of a job: it must come back at its next time whatever went wrong.
+            _tell(job, stop, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
+            log.debug("traceback", exc_info=error)
+
+
+def _tell(job: Job, stop: threading.Event, trouble: str) -> None:
+    # Connections are taken away from a job that is late at the end: that is no trouble.
+    if not stop.is_set():
+        log.error("%s failed and is tried again later: %s", _name(job), trouble, extra={"action": "job_failed"})
+
+
+def _name(job: Job) -> str:
+    return job.__name__.strip("_").replace("_", " ")
+
+
+def _now_at() -> int:
+    return time.time_ns() // 1000
+
+
+def _read_schedule(settings: Settings, ledger: Ledger, _stop: threading.Event) -> None:
+    changed = read_schedule(settings, ledger, _now_at())
+    if changed:
+        log.info("the schedule has %d new versions", changed, extra={"action": "schedule_read", "changed": changed})
+
+
+def _judge(_settings: Settings, ledger: Ledger, _stop: threading.Event) -> None:
+    schedule_store.judge_due(ledger, _now_at())
+
+
+def _prune(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
+    pruned = retain.prune(ledger, settings.retention, _now_at(), stop=stop)
+    if str(pruned) != "nothing":
+        log.info("pruned %s", pruned, extra={"action": "pruned"})
