@@ -1,7 +1,7 @@
 """Real processes, started as a user starts them: workers, beat, recorder, site; and tasks sent to them."""
 
+import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -30,10 +30,15 @@ class Crew:
         }
 
     def start(self, name: str, *command: str) -> subprocess.Popen:
-        log = (self.folder / f"{name}.log").open("ab")
-        process = subprocess.Popen(
-            [sys.executable, "-m", *command], env=self.environ, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
-        )
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                env=self.environ,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         self.running[name] = process
         return process
 
@@ -42,10 +47,30 @@ class Crew:
         return self.start(name, "celery", "-A", "proj", "worker", *options)
 
     def beat(self) -> subprocess.Popen:
-        return self.start("beat", "celery", "-A", "proj", "beat", "-l", "INFO", "-s", str(self.folder / "beat-schedule"))
+        return self.start(
+            "beat", "celery", "-A", "proj", "beat", "-l", "INFO", "-s", str(self.folder / "beat-schedule")
+        )
+
+    def workers_are_up(self, number: int) -> None:
+        """Wait until so many workers answer."""
+        command = [sys.executable, "-m", "celery", "-A", "proj", "inspect", "ping", "-t", "2"]
+
+        def up() -> bool:
+            done = subprocess.run(
+                command, env=self.environ, cwd=self.folder, capture_output=True, text=True, check=False
+            )
+            return f"{number} nodes online" in done.stdout or (number == 1 and "1 node online" in done.stdout)
+
+        until(up, f"{number} workers answer", 60)
 
     def record(self, *more: str) -> subprocess.Popen:
         return self.start("record", "taskledger", "-A", "proj", "record", *more)
+
+    def send(self, number: int, seed: int, rate: float = 0) -> dict[str, str]:
+        """Send so many tasks of mixed fates, `rate` a second; task id -> the state it must end in."""
+        command = [sys.executable, str(HERE / "sending.py"), str(number), str(seed), str(rate)]
+        done = subprocess.run(command, env=self.environ, cwd=self.folder, capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
 
     def web(self) -> str:
         port = free_port()
@@ -80,26 +105,6 @@ def crew(broker: str, database: str, folder: Path) -> Iterator[Crew]:
         made.stop_all()
 
 
-def send(broker: str, number: int, seed: int, rate: float | None = None) -> dict[str, str]:
-    """Send so many tasks of mixed fates; task id -> the state it must end in. `rate` is tasks a second."""
-    os.environ["PROJ_BROKER"] = broker
-    sys.path.insert(0, str(HERE))
-    import proj  # noqa: PLC0415 - it reads its broker from the environment when it is imported
-
-    proj.app.conf.broker_url = broker
-    rng, expected = random.Random(seed), {}
-    begun = time.monotonic()
-    with proj.app.pool.acquire(block=True) as connection, proj.app.amqp.Producer(connection) as producer:
-        for n in range(number):
-            task, state, options = proj.FATES[rng.choices(list(proj.WEIGHTS), list(proj.WEIGHTS.values()))[0]]
-            sent = task.apply_async((n, f"order-{n:05}"), producer=producer, **options)
-            expected[sent.id] = state
-            if rate and n / rate > time.monotonic() - begun:
-                time.sleep(n / rate - (time.monotonic() - begun))
-    proj.app.pool.force_close_all()
-    return expected
-
-
 def until(holds: Callable[[], object], what: str, timeout_s: float) -> None:
     """Wait until it holds; fail with what was waited for."""
     end = time.monotonic() + timeout_s
@@ -130,8 +135,6 @@ def free_port() -> int:
 
 def _kill_group(process: subprocess.Popen) -> None:
     """The children of prefork workers go with their parent."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait(10)

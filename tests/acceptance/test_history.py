@@ -9,7 +9,7 @@ import urllib.parse
 from collections import Counter
 
 import pytest
-from crew import crew, page, send, until
+from crew import crew, page, until
 from sqlalchemy import func, select
 
 from taskledger.ledger import Ledger, open_ledger, schema
@@ -32,7 +32,11 @@ def broker_url(request):
 def ended(ledger: Ledger, ids) -> int:
     """How many of the tasks have reached an end."""
     with ledger.read() as connection:
-        done = select(func.count()).select_from(schema.task).where(schema.task.c.state >= State.REJECTED, schema.task.c.id.in_(ids))
+        done = (
+            select(func.count())
+            .select_from(schema.task)
+            .where(schema.task.c.state >= State.REJECTED, schema.task.c.id.in_(ids))
+        )
         return sum(connection.scalar(done.where(schema.task.c.id.in_(part))) for part in _parts(ids))
 
 
@@ -50,16 +54,19 @@ WORDS = {"SUCCESS": "succeeded", "FAILURE": "failed", "REVOKED": "revoked"}
 
 
 def test_yesterdays_failures_are_there_after_everything_was_restarted(broker_url, sqlite_url, tmp_path):
-    """Two prefork workers, beat and tasks of mixed fates: after all are stopped, the site alone shows each final state."""
+    """Two prefork workers, beat, tasks of mixed fates: after all are stopped the site alone shows each final state."""
     with crew(broker_url, sqlite_url, tmp_path) as run, open_ledger(sqlite_url) as ledger:
         run.record()
         until(lambda: listening(ledger), f"the recorder listens:\n{run.log('record')}", 30)
         run.worker("w1")
         run.worker("w2")
+        run.workers_are_up(2)
         run.beat()
-        expected = send(broker_url, TASKS, seed=1)
+        expected = run.send(TASKS, seed=1)
         ids = list(expected)
-        until(lambda: sum(ended(ledger, part) for part in _parts(ids)) == TASKS, "every task has ended", 120 + TASKS / 10)
+        until(
+            lambda: sum(ended(ledger, part) for part in _parts(ids)) == TASKS, "every task has ended", 60 + TASKS / 10
+        )
 
         assert run.stop("beat") == 0
         assert run.stop("w1") == run.stop("w2") == 0
@@ -72,7 +79,9 @@ def test_yesterdays_failures_are_there_after_everything_was_restarted(broker_url
         assert wrong == {}
         assert Counter(expected.values()).keys() == {"SUCCESS", "FAILURE", "REVOKED"}
 
-        failed = next(one for one in ids if expected[one] == "FAILURE" and "declined" in (task(ledger, one).task.exception or ""))
+        failed = next(
+            one for one in ids if expected[one] == "FAILURE" and "declined" in (task(ledger, one).task.exception or "")
+        )
         order = task(ledger, failed).task.args.split("'")[1]
         fragment = f"declined for {order}"
         found = page(f"{address}/tasks?from=-24h&q={urllib.parse.quote(chr(34) + fragment + chr(34))}")
@@ -95,12 +104,13 @@ def test_rabbitmq_keeps_every_event_while_the_recorder_is_away(rabbitmq_url, sql
         run.record()
         until(lambda: listening(ledger), f"the recorder listens:\n{run.log('record')}", 30)
         run.worker("w1")
+        run.workers_are_up(1)
         rate = 40
-        first = send(rabbitmq_url, rate * 3, seed=2, rate=rate)
+        first = run.send(rate * 3, seed=2, rate=rate)
         assert run.stop("record", signal.SIGTERM, 10) == 0
-        away = send(rabbitmq_url, int(rate * AWAY_S), seed=3, rate=rate)
+        away = run.send(int(rate * AWAY_S), seed=3, rate=rate)
         run.record()
-        last = send(rabbitmq_url, rate * 3, seed=4, rate=rate)
+        last = run.send(rate * 3, seed=4, rate=rate)
         expected = first | away | last
         ids = list(expected)
         until(lambda: sum(ended(ledger, part) for part in _parts(ids)) == len(ids), "every task has ended", 120)
