@@ -6,7 +6,7 @@ import click
 
 from taskledger.commands.asking import asking
 from taskledger.commands.options import parameters, settings
-from taskledger.commands.output import note, plain, print_fields, print_json, print_table
+from taskledger.commands.output import note, print_fields, print_json, print_table
 from taskledger.config import Settings, mask_url
 from taskledger.errors import LedgerAway, SettingsError
 
@@ -108,10 +108,8 @@ def prune_command(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
         if as_json:
             print_json(pruned)
             return
-        numbers = {name: number for name, number in plain(pruned).items() if isinstance(number, int) and number}
         verb = "Would remove" if dry_run else "Removed"
-        click.echo(f"{verb} {sum(numbers.values()):,} rows. Retention: {ask.settings.retention}.")
-        print_fields((name.replace("_", " "), f"{number:,}") for name, number in numbers.items())
+        click.echo(f"{verb} {pruned} (retention {ask.settings.retention}).")
 
 
 def size_text(size: int | None) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from functools import partial
 from pathlib import Path
 
 import click
@@ -25,6 +26,7 @@ _log = logging.getLogger("taskledger")
 @click.pass_context
 def record_command(ctx: click.Context) -> None:
     """Record events until stopped, and run the periodic jobs."""
+    from taskledger import jobs
     from taskledger.recorder import daemon
 
     chosen = _ready(ctx)
@@ -32,7 +34,7 @@ def record_command(ctx: click.Context) -> None:
         raise SettingsError(
             "No broker is known: give --broker URL, or --app APP, or run it as `celery -A APP taskledger record`."
         )
-    ctx.exit(daemon.run(chosen))
+    ctx.exit(daemon.run(chosen, background=[partial(jobs.start, chosen)] if chosen.jobs else []))
 
 
 @click.command(

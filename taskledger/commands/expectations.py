@@ -14,10 +14,11 @@ _TICKS = 12
 @question("schedules", "Schedule entries: was what was due sent?")
 def schedules_command(ctx: click.Context, as_json: bool) -> None:
     """Schedule entries, and whether what was due was sent; judges what is due now first."""
+    from taskledger import jobs
     from taskledger.ledger import query
 
     with asking(ctx) as ask:
-        _judge(ask)
+        jobs.judge(ask.settings, ask.ledger, ask.now_at)
         rows = query.schedules(ask.ledger, ask.now_at, ticks=_TICKS)
         if as_json:
             print_json(rows)
@@ -26,19 +27,6 @@ def schedules_command(ctx: click.Context, as_json: bool) -> None:
         if not rows:
             note("No schedule is known: give --app APP, or run `celery -A APP taskledger record`.")
             ctx.exit(CANNOT_TELL)
-
-
-def _judge(ask: Asking) -> None:
-    """What the recorder's job does by the clock: read the app's schedule, and judge what became due."""
-    from taskledger import app, app_schedule
-    from taskledger.ledger import schedule_store
-
-    celery_app = ask.settings.celery_app
-    if celery_app is not None and not app.is_nameless_default(celery_app):
-        source, entries = app_schedule.source_of(celery_app), app_schedule.entries_of(celery_app)
-        for cluster, _ in ask.settings.brokers:
-            schedule_store.keep_definitions(ask.ledger, cluster, source, entries, ask.now_at)
-    schedule_store.judge_due(ask.ledger, ask.now_at)
 
 
 def _print_schedules(ask: Asking, rows: tuple[Any, ...]) -> None:
