@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import redis
 from sqlalchemy import func, select
 
 from taskledger.config import Settings
@@ -70,6 +71,14 @@ class Read:
     def _ask(self, question: Callable[[Any], Any]) -> Any:
         with open_ledger(self._url) as ledger, _reading(ledger) as connection:
             return question(connection)
+
+
+def kill_subscribers(url: str) -> None:
+    """Redis hangs up on every subscriber of that database."""
+    with redis.Redis.from_url(url) as client:
+        for each in client.client_list(_type="pubsub"):
+            if each["db"] == url.rpartition("/")[2]:
+                client.client_kill_filter(_id=each["id"])
 
 
 @contextmanager

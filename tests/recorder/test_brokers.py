@@ -11,6 +11,7 @@ import pytest
 import redis
 from celery import Celery
 from proxy import Proxy
+from recording import kill_subscribers
 from wires import hear
 
 from taskledger.config import Settings
@@ -108,11 +109,8 @@ class TestWrongURLs:
 class TestRedis:
     def test_killed_client_is_noticed(self, redis_url: str) -> None:
         """redis-py does not mend a killed subscription in secret: it is SourceLost."""
-        name = f"killed-{uuid.uuid4().hex}"
-        with opened(redis_url, recorder_name=name) as source, redis.Redis.from_url(redis_url) as client:
-            for each in client.client_list(_type="pubsub"):
-                if each["name"] == f"taskledger-{name}":
-                    client.client_kill_filter(_id=each["id"])
+        with opened(redis_url) as source:
+            kill_subscribers(redis_url)
 
             with pytest.raises(SourceLost):
                 hear(source, 1)

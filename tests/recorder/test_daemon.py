@@ -21,7 +21,7 @@ from celery import Celery
 from celery.events.event import get_exchange
 from kombu import Connection
 from proxy import Proxy
-from recording import Read, recording, until
+from recording import Read, kill_subscribers, recording, until
 
 from taskledger.config import Settings
 from taskledger.errors import SettingsError, SourceLost
@@ -98,11 +98,11 @@ class TestRedis:
     def test_killed_connection(self, redis_url: str, sqlite_url: str) -> None:
         """After CLIENT KILL it listens again; the coverage shows the gap and its cause."""
         read = Read(sqlite_url)
-        with recording(settings(redis_url, sqlite_url, recorder_name="victim")):
+        with recording(settings(redis_url, sqlite_url)):
             until(read.is_listening, "coverage")
             send(redis_url, "before")
             until(lambda: read.events() == 1, "an event before")
-            kill_subscribers(redis_url, "taskledger-victim")
+            kill_subscribers(redis_url)
             until(lambda: read.is_listening(rows=2), "a second stretch of coverage")
             send(redis_url, "after")
             until(lambda: read.task_ids() == {"before", "after"}, "an event after")
@@ -306,13 +306,6 @@ class TestBatches:
 
         assert all(part in first.getMessage() for part in ("taskledger", "stub://", "events-here", "durable queue"))
         assert first.action == "started"
-
-
-def kill_subscribers(url: str, name: str) -> None:
-    with redis.Redis.from_url(url) as client:
-        for each in client.client_list(_type="pubsub"):
-            if each["name"] == name:
-                client.client_kill_filter(_id=each["id"])
 
 
 def publish_raw(url: str, body: bytes, content_type: str = "application/json", **options: Any) -> None:
