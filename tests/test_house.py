@@ -114,6 +114,34 @@ def test_wheel_has_what_it_needs(built):
     assert files("web/taskledger_web") | files("migrations", "taskledger/migrations") | files("taskledger") <= names
 
 
+def test_wheel_runs_without_the_checkout(built, tmp_path):
+    """What the wheel brings is enough: from the root folder it makes a schema and knows its own templates."""
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    environ = {"PYTHONPATH": str(tmp_path / "site"), "PATH": "", "HOME": str(tmp_path)}
+    where = "import taskledger, taskledger_web as w; print(taskledger.__file__, w.__file__)"
+
+    found = run(sys.executable, "-c", where, cwd="/", env=environ)
+    done = [
+        run(
+            sys.executable,
+            "-m",
+            "taskledger",
+            "db",
+            what,
+            "-d",
+            f"sqlite:///{tmp_path / 'ledger'}",
+            cwd="/",
+            env=environ,
+        )
+        for what in ("upgrade", "check")
+    ]
+
+    assert [Path(path).is_relative_to(tmp_path / "site") for path in found.stdout.split()] == [True, True]
+    assert [each.returncode for each in done] == [0, 0], done
+
+
 def files(folder, becomes=None):
     """What is in a folder of the checkout, by the names it has in the wheel."""
     base = ROOT / folder
