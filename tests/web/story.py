@@ -86,6 +86,8 @@ class Story:
     seed: int
     now_at: int
     events: list[dict[str, Any]] = field(default_factory=list)
+    #: what a test asks for by its fate -> task id
+    ids: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)
@@ -290,14 +292,15 @@ def _beat(story: Story, start: int, now_at: int) -> None:
 
 def _unusual(story: Story, now_at: int) -> None:
     first, second, third = story.workers
-    story.retried(now_at - 300 * SECOND, succeeds=False)
-    story.retried(now_at - 280 * SECOND, succeeds=True)
-    story.chain(now_at - 260 * SECOND)
+    story.ids["failed after retries"] = story.retried(now_at - 300 * SECOND, succeeds=False)
+    story.ids["succeeded after retries"] = story.retried(now_at - 280 * SECOND, succeeds=True)
+    story.ids["root"], *_, story.ids["leaf"] = story.chain(now_at - 260 * SECOND)
     running = story.sent("reports.build", now_at - 95 * SECOND)
     story.received(now_at - 94 * SECOND, second)
     story.say("task-started", now_at - 93 * SECOND, second, uuid=running)
-    story.sent("mail.send", now_at - 12 * SECOND)
-    story.sent("reports.build", now_at - 50 * SECOND, eta=_iso(now_at + 3600 * SECOND))
+    story.ids["running"] = running
+    story.ids["sent"] = story.sent("mail.send", now_at - 12 * SECOND)
+    story.ids["scheduled"] = story.sent("reports.build", now_at - 50 * SECOND, eta=_iso(now_at + 3600 * SECOND))
     story.received(now_at - 49 * SECOND, first)
     expired = story.sent("mail.send", now_at - 200 * SECOND, expires=_iso(now_at - 190 * SECOND))
     story.received(now_at - 180 * SECOND, first)
@@ -308,6 +311,7 @@ def _unusual(story: Story, now_at: int) -> None:
     dead = story.sent("reports.build", now_at - 2 * HOUR - 20 * SECOND)
     story.received(now_at - 2 * HOUR - 19 * SECOND, third)
     story.say("task-started", now_at - 2 * HOUR - 18 * SECOND, third, uuid=dead)
+    story.ids |= {"revoked": expired, "rejected": given_up, "on a lost worker": dead}
 
 
 def _iso(at: int) -> str:

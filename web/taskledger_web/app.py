@@ -32,8 +32,6 @@ def create_app(settings: Settings) -> Flask:
     """The site over the ledger that the settings name; opens it at the first question."""
     app = Flask("taskledger_web", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_FORM
-    # An id may hold "//", and two slashes are not one.
-    app.url_map.merge_slashes = False
     app.url_map.converters["anything"] = AnythingConverter
     # Rendering comes first: adding anything to the template environment creates it.
     for part in (rendering, headers, faults, assets):

@@ -10,6 +10,7 @@ from taskledger_web.times import MICROS
 
 #: widths of a bar that fall on round times, seconds
 WIDTHS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400)
+MOST_BARS = 100
 #: steps between the labels of an axis, seconds
 STEPS = (1, 5, 15, 30, 60, 300, 900, 1800, 3600, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800, 2_592_000)
 _DAY = 86_400
@@ -66,15 +67,16 @@ class Histogram:
     height: int
 
 
-def even(span: Span, most: int = 100) -> tuple[Span, int]:
-    """The span widened to whole bars that begin at round times, and how many bars that makes."""
+def bar_width(seconds: float) -> int:
+    """Seconds of one bar: a round number that makes at most MOST_BARS of a span."""
+    width = next((width for width in WIDTHS if seconds / width <= MOST_BARS), None)
+    return width or _DAY * -(-int(seconds) // (_DAY * MOST_BARS))
+
+
+def number_of_bars(span: Span) -> int:
+    """How many bars a span makes."""
     seconds = (span.to_at - span.from_at) / MICROS
-    width = next((width for width in WIDTHS if seconds / width <= most), None)
-    if width is None:
-        width = _DAY * -(-int(seconds) // (_DAY * most))
-    step = width * MICROS
-    from_at, to_at = span.from_at // step * step, -(-span.to_at // step) * step
-    return Span(from_at, to_at), (to_at - from_at) // step
+    return max(-(-int(seconds) // bar_width(seconds)), 1)
 
 
 def histogram(
@@ -113,7 +115,7 @@ def stripes(span: Span, coverage: Coverage, zone: tzinfo, now_at: int) -> tuple[
     )
 
 
-def ticks(span: Span, zone: tzinfo, now_at: int, most: int = 8) -> tuple[Tick, ...]:
+def ticks(span: Span, zone: tzinfo, now_at: int, most: int = 9) -> tuple[Tick, ...]:
     """Labels on round local times; the day in place of midnight."""
     seconds = (span.to_at - span.from_at) / MICROS
     step = next((step for step in STEPS if seconds / step <= most), STEPS[-1])

@@ -37,7 +37,7 @@ def to(endpoint: str, **values: str | int | None) -> str:
 
 
 def task(task_id: str) -> str:
-    """The page of a task. Browsers take dots in a path for steps, so such an id travels as a parameter."""
+    """The page of a task. Browsers and proxies tidy dots and double slashes away, so such an id is a parameter."""
     return _of_name("task.page", "task.by_parameter", task_id, "id")
 
 
@@ -59,7 +59,7 @@ def failure_group(fingerprint: str, **changes: str | int | None) -> str:
 
 def _of_name(endpoint: str, fallback: str, name: str, parameter: str) -> str:
     name = name.encode("utf-8", "replace").decode("utf-8")
-    if not name or any(part in (".", "..") for part in name.split("/")):
+    if any(part in ("", ".", "..") for part in name.split("/")):
         return to(fallback, **{parameter: name})
     carried = {key: request.args[key] for key in CARRIED if request.args.get(key)}
     stem = url_for(endpoint, name="-")[:-1]

@@ -55,11 +55,10 @@ def _judged(rows: tuple[ScheduleRow, ...]) -> list[tuple[ScheduleRow, Verdict]]:
 
 
 def _throughput(asked: Span, coverage: Coverage, seen: View) -> dict[str, object]:
-    bars, number = charts.even(asked)
-    buckets = ask(query.histogram, None, bars, bars=number)
+    buckets = ask(query.histogram, None, asked, bars=charts.number_of_bars(asked))
     return {
         "coverage": coverage,
-        "chart": charts.histogram(buckets, bars, coverage, seen.zone, now_at=seen.now_at, link=_link_to, height=72),
+        "chart": charts.histogram(buckets, asked, coverage, seen.zone, now_at=seen.now_at, link=_link_to, height=72),
         "totals": {
             "succeeded": sum(bucket.succeeded for bucket in buckets),
             "failed": sum(bucket.failed for bucket in buckets),

@@ -1,6 +1,8 @@
 """Serving the site with waitress: until a signal, or in a thread that can be stopped."""
 
+import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -57,28 +59,36 @@ class Site:
             opening(self._app).close()
 
     def _listen(self, settings: Settings) -> Any:
-        try:
-            return create_server(
-                self._app,
-                map=self._sockets,
-                host=settings.host,
-                port=settings.port,
-                threads=THREADS,
-                ident=None,
-                clear_untrusted_proxy_headers=True,
-                channel_timeout=60,
-            )
-        except OSError as error:
-            raise SettingsError(
-                f"cannot listen on {settings.host}:{settings.port}: {(error.strerror or str(error)).lower()}. "
-                "Stop what uses it, or choose another with --port (or --host)."
-            ) from error
+        return create_server(
+            self._app,
+            map=self._sockets,
+            sockets=[_bound(settings)],
+            threads=THREADS,
+            ident=None,
+            clear_untrusted_proxy_headers=True,
+            channel_timeout=60,
+        )
 
     def _address(self, settings: Settings) -> str:
-        listener = next(iter(getattr(self._server, "effective_listen", [])), None)
-        port = listener[1] if listener else self._server.effective_port
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        return f"http://{host}:{port}{settings.url_prefix}/"
+        return f"http://{host}:{self._server.effective_port}{settings.url_prefix}/"
+
+
+def _bound(settings: Settings) -> socket.socket:
+    """The site's socket; bound before anything else is started, so that a port in use leaves nothing behind."""
+    try:
+        family, *_, place = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(place[:2], family=family)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {settings.host}:{settings.port}: {_reason(error)}. "
+            "Stop what uses it, or choose another with --port (or --host)."
+        ) from error
+
+
+def _reason(error: OSError) -> str:
+    """The system's words, without the address that `create_server` adds to them."""
+    return (os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)).lower()
 
 
 def serve(settings: Settings, *, ready: Callable[[str], None] | None = None) -> int:

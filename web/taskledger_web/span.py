@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta, tzinfo
 
 from taskledger.ledger.answers import Span
 from taskledger_web import times
+from taskledger_web.charts import bar_width
 from taskledger_web.times import MICROS
 
 DEFAULT_FROM = "-24h"
@@ -27,7 +28,11 @@ _RELATIVE = re.compile(r"-(\d{1,7})\s*(s|min|m|h|d|w)", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A span with how it was asked for. `shown` ends at the latest now; `asked` may reach a little further."""
+    """A span with how it was asked for.
+
+    `asked` is what every question of a page is about, and reaches past now where the range ends with it; `shown` is the
+    part of it that has happened.
+    """
 
     from_text: str
     to_text: str
@@ -55,9 +60,15 @@ def read(from_text: str, to_text: str, now_at: int, zone: tzinfo, began_at: int 
     except ValueError as error:
         problem = f"{error}; showing the last 24 hours"
         from_text, to_text, from_at, to_at = DEFAULT_FROM, "now", now_at - 86_400 * MICROS, now_at
-    asked_to = to_at + AHEAD if to_text == "now" else to_at
-    shown_to = max(min(to_at, now_at), from_at + MICROS)
-    return Range(from_text, to_text, Span(from_at, asked_to), Span(from_at, shown_to), problem)
+    asked = _aligned(Span(from_at, to_at + AHEAD)) if to_text == "now" else Span(from_at, to_at)
+    shown_to = max(min(to_at, now_at), asked.from_at + MICROS)
+    return Range(from_text, to_text, asked, Span(asked.from_at, shown_to), problem)
+
+
+def _aligned(span: Span) -> Span:
+    """The span widened to whole bars that begin at round times: a range that moves on moves in steps."""
+    step = bar_width((span.to_at - span.from_at - AHEAD) / MICROS) * MICROS
+    return Span(span.from_at // step * step, -(-span.to_at // step) * step)
 
 
 def _edges(from_text: str, to_text: str, now_at: int, zone: tzinfo, began_at: int | None) -> tuple[int, int]:

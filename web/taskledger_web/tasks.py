@@ -102,9 +102,8 @@ def csv_file() -> AnyResponse:
 
 def _answers(found: Search, span: Range, seen: View) -> dict[str, object]:
     """All that the template needs: each answer is one named question."""
-    bars, number = charts.even(span.asked)
     coverage = ask(query.coverage, span.shown, view().now_at)
-    buckets = ask(query.histogram, found.where, bars, bars=number)
+    buckets = ask(query.histogram, found.where, span.asked, bars=charts.number_of_bars(span.asked))
     return {
         "search": found,
         "page": ask(
@@ -117,7 +116,7 @@ def _answers(found: Search, span: Range, seen: View) -> dict[str, object]:
         ),
         "count": ask(query.count_tasks, found.where, span.asked),
         "coverage": coverage,
-        "chart": charts.histogram(buckets, bars, coverage, seen.zone, now_at=seen.now_at, link=_link_to),
+        "chart": charts.histogram(buckets, span.asked, coverage, seen.zone, now_at=seen.now_at, link=_link_to),
         "facets": _facets(ask(query.facets, found.where, span.asked), found.shown),
         "views": ask(kept.views),
         "system_views": SYSTEM_VIEWS,

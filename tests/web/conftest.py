@@ -1,0 +1,77 @@
+"""A site over a recorded day; the clock stands still at the end of it."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import story
+from flask import Flask
+from flask.testing import FlaskClient
+
+from taskledger.config import Settings
+from taskledger.ledger import open_ledger
+from taskledger_web import create_app, view
+
+#: the moment at which all of these tests look at the site
+NOW = int(datetime(2026, 11, 22, 8, 12, 44, tzinfo=UTC).timestamp()) * story.SECOND
+#: when the recorder was not listening on the recorded day
+HOLE = (NOW - 5 * story.HOUR, NOW - 5 * story.HOUR + 15 * 60 * story.SECOND)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _clock() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(view, "now_at", lambda: NOW + story.SECOND)
+        yield
+
+
+@pytest.fixture(scope="session")
+def day() -> story.Story:
+    """The events of the recorded day."""
+    return story.day(7, NOW, number=700)
+
+
+@pytest.fixture(scope="session")
+def day_url(day: story.Story, migrated_databases: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A ledger that holds the day. Tests that write take a copy of it: see `day_copy`."""
+    file = tmp_path_factory.mktemp("day") / "ledger.sqlite3"
+    shutil.copyfile(migrated_databases["sqlite"].removeprefix("sqlite:///"), file)
+    url = f"sqlite:///{file}"
+    with open_ledger(url) as ledger:
+        story.tell(ledger, day, holes=(HOLE,))
+    return url
+
+
+@pytest.fixture
+def day_copy(day_url: str, tmp_path: Path) -> str:
+    """The day, in a ledger that may be written to."""
+    copy = tmp_path / "copy.sqlite3"
+    shutil.copyfile(day_url.removeprefix("sqlite:///"), copy)
+    return f"sqlite:///{copy}"
+
+
+@pytest.fixture(scope="session")
+def app(day_url: str) -> Flask:
+    """The site over the day."""
+    return create_app(Settings(database_url=day_url))
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A visitor without cookies."""
+    return app.test_client()
+
+
+@pytest.fixture
+def site(sqlite_url: str) -> Callable[..., FlaskClient]:
+    """A visitor of a site over a ledger that is told the given events; without any, nothing was ever recorded."""
+
+    def visit(told: story.Story | None = None, **settings: object) -> FlaskClient:
+        if told is not None:
+            with open_ledger(sqlite_url) as ledger:
+                story.tell(ledger, told)
+        return create_app(Settings(**{"database_url": sqlite_url} | settings)).test_client()
+
+    return visit
