@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -321,7 +322,7 @@ def test_tasks_for_people(stocked, here):
 def in_terminal(here, *args, **environ):
     leader, follower = pty.openpty()
     process = subprocess.Popen(
-        [*MODULE, *args], cwd=here, env=environment(here, TERM="dumb", **environ), stdout=follower,
+        [*MODULE, *args], cwd=here, env=environment(here, TERM="xterm", NO_COLOR="1", **environ), stdout=follower,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     os.close(follower)
@@ -333,7 +334,7 @@ def in_terminal(here, *args, **environ):
         pass  # How Linux says that the last writer has closed its end.
     os.close(leader)
     assert process.wait(30) == 0
-    return said.decode()
+    return re.sub(r"\x1b\[[0-9;]*m", "", said.decode())
 
 
 def test_nothing_found_where_somebody_listened(cli, stocked):
