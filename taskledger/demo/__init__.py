@@ -12,9 +12,10 @@ import time
 import webbrowser
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
-from taskledger import logs
+from taskledger import jobs, logs
 from taskledger.config import Settings
 from taskledger.demo import crew, load, words
 from taskledger.demo.project import app
@@ -58,11 +59,15 @@ def run(folder: Path | None, host: str, port: int, open_browser: bool) -> int:
 def _set_up(settings: Settings, place: Path) -> Iterator[threading.Thread]:
     """All but the site: what is started last is stopped first, so that the recorder hears everybody's goodbye."""
     ended, no_more = threading.Event(), threading.Event()
+
+    def record() -> None:
+        daemon.run(settings, stop=ended, background=[partial(jobs.start, settings)])
+
     crew.declare(app)
     with crew.logging_to(place / CELERY_LOG):
         beat = crew.make_beat(app)
         with (
-            crew.running("recorder", lambda: daemon.run(settings, stop=ended), ended.set) as recorder,
+            crew.running("recorder", record, ended.set) as recorder,
             crew.listened_to(app, LISTENING_S),
             crew.working(app),
             crew.beating(beat),
