@@ -21,12 +21,15 @@ MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", 
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 #: days of silence after which a crontab counts as never due: a 29 February on one weekday may be 40 years away
 MOST_DAYS = 41 * 366
+#: due times that are reckoned ahead of need, about
+MOST_A_PAGE = 2_000
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  Wall clock times are told apart from instants by having no zone.
 US = timedelta(microseconds=1)
 #: microseconds
 SECOND = 1_000_000
-DAY = 86_400 * SECOND
+HOUR = 3600 * SECOND
+DAY = 24 * HOUR
 
 _PART = re.compile(r"(?:(?P<star>\*)|(?P<low>\w+)(?:-(?P<high>\w+))?)(?:/(?P<step>\d+))?")
 
@@ -86,29 +89,31 @@ def check(crontab: Crontab) -> Crontab:
 def dues(crontab: Crontab, from_at: int, to_at: int) -> list[Due]:
     """Every due time of from_at <= at < to_at, earliest first."""
     zone = zone_of(crontab.tz)
-    # No wall clock is a whole day away from UTC; one day more shows where a skipped stretch began.
-    day, last = _day_of(from_at) - timedelta(days=2), _day_of(to_at) + timedelta(days=2)
+    margin = _margin(from_at, to_at, zone)
     found: dict[int, Due] = {}
     skipped: list[Due] = []
-    while day <= last:
-        for wall in _walls(crontab, day):
-            for due in _instants(wall, zone):
-                (skipped.append(due) if due.flag == "dst_gap" else found.setdefault(due.at, due))
-        day += timedelta(days=1)
-    return sorted(
-        (due for due in _with_gaps(found, skipped) if from_at <= due.at < to_at), key=lambda due: (due.at, due.opens_at)
-    )
+    for wall in _walls(crontab, wall_at(from_at, zone) - margin, wall_at(to_at, zone) + margin):
+        for due in _instants(wall, zone):
+            if due.flag == "dst_gap":
+                skipped.append(due)
+            else:
+                found.setdefault(due.at, due)
+    every = _with_gaps(found, skipped) if skipped else found.values()
+    return sorted((due for due in every if from_at <= due.at < to_at), key=lambda due: (due.at, due.opens_at))
 
 
 def dues_from(crontab: Crontab, from_at: int) -> Iterator[Due]:
     """The due times from a moment on, earliest first, for as long as somebody asks."""
-    span_days = 1
+    # The first may be all that is wanted, and what is often due should not be reckoned for months ahead.
+    times_a_day = len(field_values("minute", crontab.minute)) * len(field_values("hour", crontab.hour))
+    span, longest = HOUR, min(64, max(1, MOST_A_PAGE // times_a_day)) * DAY
     end_at = from_at + MOST_DAYS * DAY
     while from_at < end_at:
-        yield from (page := dues(crontab, from_at, from_at + span_days * DAY))
-        from_at += span_days * DAY
-        end_at = max(end_at, from_at + MOST_DAYS * DAY) if page else end_at
-        span_days = min(2 * span_days, 64)
+        page = dues(crontab, from_at, from_at + span)
+        yield from page
+        from_at += span
+        end_at = from_at + MOST_DAYS * DAY if page else end_at
+        span = min(2 * span, longest)
 
 
 def wall_at(at: int, zone: ZoneInfo) -> datetime:
@@ -130,17 +135,33 @@ def zone_of(name: str) -> ZoneInfo:
         raise ValueError(f"there is no time zone {name!r}") from error
 
 
-def _walls(crontab: Crontab, day: date) -> Iterator[datetime]:
-    """The wall clock times of one day that match, earliest first."""
-    if (
-        day.month not in field_values("month_of_year", crontab.month_of_year)
-        or day.day not in field_values("day_of_month", crontab.day_of_month)
-        or day.isoweekday() % 7 not in field_values("day_of_week", crontab.day_of_week)
-    ):
-        return
+def _margin(from_at: int, to_at: int, zone: ZoneInfo) -> timedelta:
+    """How far beyond both ends to look at the wall clock: where it changes, up to a day (Samoa, 2011)."""
+    far = timedelta(hours=26)
+    samples = {_offset_at(at, zone) for at in (from_at - far // US, from_at, to_at, to_at + far // US)}
+    is_steady = len(samples) == 1 and to_at - from_at <= 7 * DAY
+    return timedelta() if is_steady else far
+
+
+def _walls(crontab: Crontab, low: datetime, high: datetime) -> Iterator[datetime]:
+    """The wall clock times of low <= t <= high that match, earliest first."""
     minutes = sorted(field_values("minute", crontab.minute))
-    for hour in sorted(field_values("hour", crontab.hour)):
-        yield from (datetime(day.year, day.month, day.day, hour, minute) for minute in minutes)  # noqa: DTZ001  A wall clock time.
+    hours = [timedelta(hours=hour) for hour in sorted(field_values("hour", crontab.hour))]
+    first = datetime(low.year, low.month, low.day)  # noqa: DTZ001  A wall clock time.
+    for number in range((high - first).days + 1):
+        midnight = first + timedelta(days=number)
+        for start in (midnight + hour for hour in hours) if _is_day(crontab, midnight) else ():
+            if low - timedelta(hours=1) < start <= high:
+                walls = (start + timedelta(minutes=minute) for minute in minutes)
+                yield from (wall for wall in walls if low <= wall <= high)
+
+
+def _is_day(crontab: Crontab, day: date) -> bool:
+    return (
+        day.month in field_values("month_of_year", crontab.month_of_year)
+        and day.day in field_values("day_of_month", crontab.day_of_month)
+        and day.isoweekday() % 7 in field_values("day_of_week", crontab.day_of_week)
+    )
 
 
 def _instants(wall: datetime, zone: ZoneInfo) -> list[Due]:
@@ -189,10 +210,6 @@ def _offset_at(at: int, zone: ZoneInfo) -> int:
 
 def _micros(wall: datetime) -> int:
     return (wall - EPOCH) // US
-
-
-def _day_of(at: int) -> date:
-    return (EPOCH + at * US).date()
 
 
 def _number(name: str, text: str) -> int:
