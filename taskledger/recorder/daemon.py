@@ -13,7 +13,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from types import FrameType
 
 import taskledger
 from taskledger.config import Settings, mask_url
@@ -29,6 +28,7 @@ log = logging.getLogger(__name__)
 
 #: seconds from the order to stop until the process is ended whatever it still waits for
 HARD_STOP_S = 9.0
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 #: seconds that a reader gets to say goodbye to its broker
 JOIN_S = 1.0
 #: starts something beside the recorder, and gives back how to stop it
@@ -116,31 +116,32 @@ def _signals(stop: threading.Event) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    # A handler that called stop.set() itself could meet the main thread inside stop.wait(), holding its lock.
+    # Python runs a handler only between two steps of the main thread, which may be deep inside a driver; the signal's
+    # number comes to the watcher at once.
     told, tell = os.pipe()
+    os.set_blocking(tell, False)
     done = threading.Event()
     watcher = threading.Thread(target=_obey, args=(told, stop, done), name="signals", daemon=True)
     watcher.start()
-
-    def pass_on(_number: int, _frame: FrameType | None) -> None:
-        os.write(tell, b".")
-
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, lambda *_: None) for number in STOP_SIGNALS}
+    fd_before = signal.set_wakeup_fd(tell)
     try:
         yield
     finally:
+        signal.set_wakeup_fd(fd_before)
         for number, handler in before.items():
             signal.signal(number, handler)
         done.set()
-        os.write(tell, b".")
+        os.write(tell, b"\0")
         watcher.join()
         os.close(told)
         os.close(tell)
 
 
 def _obey(told: int, stop: threading.Event, done: threading.Event) -> None:
-    """A driver may hang in a system call that no signal ends; what was not acknowledged stays with the broker."""
-    os.read(told, 1)
+    """End what does not end by itself; what was not acknowledged stays with the broker."""
+    while os.read(told, 1)[0] not in (0, *STOP_SIGNALS):
+        pass
     stop.set()
     if not done.wait(HARD_STOP_S):
         log.error("still not stopped after %s s: ending the process", HARD_STOP_S, extra={"action": "stopped_hard"})

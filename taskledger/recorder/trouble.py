@@ -56,8 +56,11 @@ def is_quiet(error: Exception) -> bool:
 
 def told(error: BaseException) -> str:
     """The driver's own words in one line, without passwords."""
-    # The text of a KeyError is its argument in quotes; AMQP's begin with the name of the method and the code.
-    words = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    words = str(error)
+    if isinstance(error, KeyError) and error.args:
+        words = str(error.args[0])  # else it would be in quotes
+    elif isinstance(error, amqp.AMQPError) and error.reply_text:
+        words = str(error.reply_text)  # without the numbers of AMQP's classes and methods
     return mask_url(" ".join(words.split()))[:300].rstrip(".") or type(error).__name__
 
 

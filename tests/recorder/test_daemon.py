@@ -211,12 +211,29 @@ class TestRabbitMQ:
         assert code == 0
         assert unread(rabbitmq_url, queue_name) == {"kept"}
 
+    def test_sigterm_while_the_database_hangs(
+        self, rabbitmq_url: str, queue_name: str, sqlite_url: str, tmp_path: Path
+    ) -> None:
+        """It ends with 0 within 10 s also when the driver does not come back; the events stay in its queue."""
+        read = Read(sqlite_url)
+        with process(tmp_path, rabbitmq_url, sqlite_url, queue_name) as running:
+            until(read.is_listening, "coverage")
+            with open_ledger(sqlite_url) as other, other.write():
+                send(rabbitmq_url, "kept")
+                time.sleep(1)
+                running.send_signal(signal.SIGTERM)
+                code = running.wait(10)
+
+        assert code == 0
+        assert unread(rabbitmq_url, queue_name) == {"kept"}
+
 
 class TestBatches:
     """On the stub: what does not depend on the broker."""
 
-    def test_duplicates(self, sqlite_url: str) -> None:
-        """A message delivered twice is one row."""
+    def test_duplicates(self, sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
+        """A message delivered twice is one row, and the recorder says that it came twice."""
+        caplog.set_level(logging.INFO)
         source, read = StubSource(), Read(sqlite_url)
         with recording(settings(None, sqlite_url), {"default": source}):
             until(read.is_listening, "coverage")
@@ -225,8 +242,10 @@ class TestBatches:
             source.send(same)
             source.send(message("b"))
             until(lambda: source.acknowledged == 3, "acknowledgements")
+        told = next(record for record in caplog.records if getattr(record, "action", "") == "progress")
 
         assert read.events() == 2
+        assert (told.recorded, told.duplicate) == (2, 1)
 
     def test_acknowledged_after_the_commit(self, sqlite_url: str) -> None:
         """While the database is locked nothing is acknowledged; afterwards everything is."""
