@@ -24,6 +24,8 @@ _VARIABLE = re.compile(
     r"|(?:[A-Za-z]:)?(?:[/\\][\w.\-]+){2,}"
     r"|\d+(?:\.\d+)?"
 )
+_RETRY = "celery.exceptions.Retry"
+_CHAIN = re.compile(r"\n(?:During handling of the above exception|The above exception was the direct cause)")
 # Celery's stand-in when the real exception could not be pickled or the child was killed: it says nothing.
 _EMPTY = frozenset({"ExceptionWithTraceback", "ExceptionInfo", "UnpickleableExceptionWrapper"})
 
@@ -53,8 +55,13 @@ def describe(exception: str | None, traceback: str | None) -> Failure:
     The last line of the traceback wins: for a killed child or a hard time limit the repr is the empty
     `ExceptionWithTraceback()`, while the traceback still names the class.
     """
-    cls, message = _last_line(traceback or "") or _repr(exception or "")
-    return Failure(cls.rpartition(".")[2] or "Error", message, _frame(traceback or ""))
+    trace = traceback or ""
+    cls, message = _last_line(trace) or _repr(exception or "")
+    if cls == _RETRY and exception:
+        # The traceback of a retry ends in Celery's own Retry; what went wrong stands in the repr and before the chain.
+        cls, message = _repr(exception)
+        trace = _CHAIN.split(trace)[0]
+    return Failure(cls.rpartition(".")[2] or "Error", message, _frame(trace))
 
 
 def fingerprint(task_name: str | None, failure: Failure) -> bytes:

@@ -28,6 +28,18 @@ def test_a_killed_child_shows_its_real_class():
     assert failure.title == "WorkerLostError: Worker exited prematurely: signal * (SIGKILL) Job: *."
 
 
+def test_a_retry_tells_what_went_wrong():
+    """For a retried run the error is the one that made it retry, not Celery's Retry at the end of the traceback."""
+    chain = "\nDuring handling of the above exception, another exception occurred:\n\n"
+    retry = (
+        'Traceback (most recent call last):\n  File "/srv/app/proj.py", line 40, in charge\n    raise self.retry()\n'
+    )
+    end = "celery.exceptions.Retry: Retry in 2s: ValueError('invalid card for customer 7215')\n"
+    failure = describe("ValueError('invalid card for customer 7215')", TRACEBACK + chain + retry + end)
+
+    assert (failure.text, failure.frame) == ("ValueError: invalid card for customer 7215", "proj.py:35 in charge")
+
+
 @pytest.mark.parametrize(
     ("exception", "text"),
     [
