@@ -1,7 +1,7 @@
 """Judge one entry of the ledger: gather what is known of it, and hold it against what was promised."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, RowMapping, select
@@ -59,6 +59,22 @@ class Case:
             facts.mark(connection, TASKS_PRUNED) or 0,
         )
 
+    def with_recent(self, recent: Mapping[int, Sequence[Fire]]) -> "Case":
+        """The case with what was sent since fires were last kept, by entry id."""
+        rival_ids = {rival.id for rival in self.rivals}
+        others_at = [
+            fire.at
+            for entry_id, fires in recent.items()
+            for fire in fires
+            if entry_id != self.entry.id and entry_id not in rival_ids
+        ]
+        return replace(
+            self,
+            fires=_together(self.fires, recent.get(self.entry.id, ())),
+            rival_fires=_together(self.rival_fires, [fire for one in rival_ids for fire in recent.get(one, ())]),
+            others_at=sorted([*self.others_at, *others_at]),
+        )
+
 
 def scope_of(entry: Known, heard: Heard, last: RowMapping | None, to_at: int) -> Scope | None:
     """From the last final tick on, else from when the entry was known and somebody listened; None if nothing is due."""
@@ -87,6 +103,10 @@ def judged(case: Case) -> Iterator[tuple[Verdict, str | None]]:
     judgement = judge(Facts(rules, case.fires, case.heard.spans), case.scope)
     for verdict in judgement.verdicts:
         yield explained(verdict, _background(case, verdict))
+
+
+def _together(kept: Sequence[Fire], recent: Sequence[Fire]) -> list[Fire]:
+    return list({fire.task_id: fire for fire in (*kept, *recent)}.values())
 
 
 def _background(case: Case, verdict: Verdict) -> Background:

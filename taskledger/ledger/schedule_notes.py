@@ -66,14 +66,14 @@ def _fired_note(verdict: Verdict, background: Background) -> str | None:
 
 
 def _missed_note(verdict: Verdict, background: Background) -> str:
-    seen = any(verdict.due_at <= at < verdict.closes_at for at in background.others_at)
-    others = (
-        "beat was running: other entries were sent"
-        if seen
-        else "no entry of any kind was sent: beat may not have been running"
-    )
+    if any(verdict.due_at <= at < verdict.closes_at for at in background.others_at):
+        others = "; beat was running: other entries were sent"
+    elif verdict.fire == "missed":
+        others = "; no entry of any kind was sent: beat may not have been running"
+    else:
+        others = " yet"
     problem = background.entry.problem
-    return f"no send seen; {others}" + (f"; beat cannot send it: {problem}" if problem else "")
+    return f"no send seen{others}" + (f"; beat cannot send it: {problem}" if problem else "")
 
 
 def _hole_note(coverage: Spans, from_at: int, to_at: int) -> str | None:

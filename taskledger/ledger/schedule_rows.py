@@ -16,11 +16,10 @@ from taskledger.ledger.answers import ScheduleRow, TickRow
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Labels
 from taskledger.ledger.schedule_facts import Heard, Known
-from taskledger.ledger.schedule_judge import Case, judged, scope_of
+from taskledger.ledger.schedule_judge import Case, has_due, judged, scope_of
 from taskledger.schedule_words import expression, words
 from taskledger.schedules import Interval, step
 from taskledger.tasks import State
-from taskledger.ticks import Fire
 from taskledger.verdicts import Verdict, outcome
 
 #: due times to come that are shown
@@ -125,16 +124,12 @@ def _final(row: RowMapping) -> TickRow:
 def _open_ticks(connection: Connection, entry: Known, cluster: _Cluster, last: RowMapping | None) -> list[TickRow]:
     """What was due and is not final yet, judged by what is known now."""
     scope = scope_of(entry, cluster.heard, last, cluster.now_at)
-    if scope is None:
+    if scope is None or not has_due(entry, scope):
         return []
     scope = replace(scope, now_at=cluster.judged_at)
     case = Case.gather(connection, cluster.labels, entry, cluster.entries, cluster.heard, scope)
-    case = replace(case, fires=_together(case.fires, cluster.recent.get(entry.id, ())))
+    case = case.with_recent({entry_id: fires for entry_id, fires in cluster.recent.items() if fires})
     return [_open(verdict, note) for verdict, note in judged(case)]
-
-
-def _together(kept: Sequence[Fire], recent: Sequence[Fire]) -> list[Fire]:
-    return list({fire.task_id: fire for fire in (*kept, *recent)}.values())
 
 
 def _open(verdict: Verdict, note: str | None) -> TickRow:

@@ -259,6 +259,22 @@ def test_a_missed_note_says_whether_beat_was_running(stage: Stage, others: bool)
     )
 
 
+def test_what_is_overdue_is_told_with_what_was_sent_just_now(stage: Stage) -> None:
+    """Before the jobs have looked, a question already sees that other entries were sent; nothing is final then."""
+    stage.keep(entry("late"), entry("well", args="[1]"))
+    stage.listen(TEN_AT - MINUTE, TEN_AT + 2 * MINUTE)
+    before = schedule(stage.ledger, "late", TEN_AT + 2 * MINUTE)
+    stage.send(TEN_AT + SECOND, args="[1]")
+    after = schedule(stage.ledger, "late", TEN_AT + 2 * MINUTE)
+
+    assert before is not None
+    assert after is not None
+    assert [(row.ticks[0].fire, row.ticks[0].note, row.ticks[0].is_final) for row in (before, after)] == [
+        ("overdue", "no send seen yet", False),
+        ("overdue", "no send seen; beat was running: other entries were sent", False),
+    ]
+
+
 def test_of_two_entries_that_send_the_same_neither_is_guessed(stage: Stage) -> None:
     """One send for two entries is either's; two sends are enough for both; no send at all is missed by both."""
     stage.keep(entry("a"), entry("b"))
