@@ -118,6 +118,7 @@ def _background(case: Case, verdict: Verdict) -> Background:
         [rival.latest.entry for rival in case.rivals],
         [*case.fires, *case.rival_fires] if case.rivals else (),
         case.others_at[low : min(high, low + 1)],
+        case.others_at[0] if len(case.others_at) >= MOST_OTHERS else 0,
         case.pruned_at,
     )
 

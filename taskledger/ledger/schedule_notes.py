@@ -36,6 +36,8 @@ class Background:
     fires: Sequence[Fire]
     #: moments at which other entries were sent, sorted
     others_at: Sequence[int]
+    #: from when on these are all that were
+    others_since_at: int
     #: tasks from before this moment may have been pruned
     pruned_at: int
 
@@ -68,6 +70,8 @@ def _fired_note(verdict: Verdict, background: Background) -> str | None:
 def _missed_note(verdict: Verdict, background: Background) -> str:
     if any(verdict.due_at <= at < verdict.closes_at for at in background.others_at):
         others = "; beat was running: other entries were sent"
+    elif verdict.fire == "missed" and verdict.due_at < background.others_since_at:
+        others = ""
     elif verdict.fire == "missed":
         others = "; no entry of any kind was sent: beat may not have been running"
     else:
