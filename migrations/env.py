@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 
 from taskledger.config import load
 from taskledger.errors import LedgerAway
-from taskledger.ledger.engine import Ledger, open_ledger
+from taskledger.ledger.engine import Ledger, open_ledger, translated
 from taskledger.ledger.schema import metadata
 
 #: any number, the same in every program that migrates this schema
@@ -51,7 +51,7 @@ def alone(connection: Connection) -> Iterator[None]:
 
 def migrate(ledger: Ledger) -> None:
     """Run what was asked for in one transaction (MariaDB commits each statement by itself)."""
-    with ledger.engine.connect() as connection, alone(connection):
+    with translated(ledger.engine.url), ledger.engine.connect() as connection, alone(connection):
         connection.info["immediate"] = True
         context.configure(connection=connection, target_metadata=metadata, compare_type=True, render_as_batch=True)
         with context.begin_transaction():

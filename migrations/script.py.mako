@@ -3,8 +3,9 @@
 Revision ID: ${up_revision}
 Revises: ${down_revision | comma,n}
 
-Rules: a released migration is never edited; a step must run on SQLite, PostgreSQL and MariaDB/MySQL; test it with data in
-the tables (tests/ledger/test_migrations.py); a long step on a big table needs a note in the CHANGELOG; say how to go back.
+Rules: a released migration is never edited; a step must run on SQLite, PostgreSQL and MariaDB/MySQL; test it with
+data in the tables (tests/ledger/test_migrations.py); a long step on a big table needs a note in the CHANGELOG; say how
+to go back.
 """
 
 import sqlalchemy as sa
