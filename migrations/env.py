@@ -9,7 +9,8 @@ from sqlalchemy import Connection, text
 
 from taskledger.config import load
 from taskledger.errors import LedgerAway
-from taskledger.ledger.engine import Ledger, open_ledger, translated
+from taskledger.ledger.engine import Ledger, open_ledger
+from taskledger.ledger.faults import translated
 from taskledger.ledger.schema import metadata
 
 #: any number, the same in every program that migrates this schema

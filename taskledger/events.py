@@ -148,13 +148,12 @@ def _event(item: Any, *, is_exact: bool) -> Event | Malformed:
         body = canonical(item, is_exact=is_exact)
     except (ValueError, RecursionError) as error:
         return _refuse_item(item, "too-deep", str(error)[:200])
-    kind, timestamp = item.get("type"), item.get("timestamp")
+    kind, timestamp = item.get("type"), _seconds(item.get("timestamp"))
     if not isinstance(kind, str) or not 0 < len(kind) <= MAX_TYPE_CHARS:
         return refuse(body, "bad-type", f"`type` must be text of 1 to {MAX_TYPE_CHARS} characters")
-    if not _is_moment(timestamp):
-        return refuse(
-            body, "bad-timestamp", f"`timestamp` must be seconds between 1970 and 9999, not {str(timestamp)[:60]}"
-        )
+    if timestamp is None:
+        wrong = str(item.get("timestamp"))[:60]
+        return refuse(body, "bad-timestamp", f"`timestamp` must be seconds between 1970 and 9999, not {wrong}")
     task_id = item.get("uuid")
     if not isinstance(task_id, str) or not 0 < len(task_id) <= MAX_TASK_ID_CHARS:
         if kind in TASK_EVENT_TYPES:
@@ -179,10 +178,11 @@ def _refuse_item(item: Any, reason: str, detail: str) -> Malformed:
     return refuse(str(item)[:MAX_QUARANTINED_BYTES].encode("utf-8", "backslashreplace"), reason, detail)
 
 
-def _is_moment(value: Any) -> bool:
+def _seconds(value: Any) -> float | None:
+    """Seconds since the epoch if that is what it is, and the year has four digits."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return math.isfinite(value) and 0 <= value < YEAR_10000_S
+        return None
+    return value if math.isfinite(value) and 0 <= value < YEAR_10000_S else None
 
 
 def integer(value: Any) -> int | None:

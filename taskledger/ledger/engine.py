@@ -9,9 +9,10 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from taskledger.errors import LedgerAway, LedgerConflict, LedgerError, SettingsError
+from taskledger.errors import SettingsError
+from taskledger.ledger.faults import masked, translated
 from taskledger.ledger.labels import Labels
 
 #: seconds that SQLite waits for another writer
@@ -104,45 +105,6 @@ def parse_url(url: str) -> URL:
     if address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:"):
         raise SettingsError(f"{url!r} keeps nothing: name a file, as in sqlite:///taskledger.sqlite3")
     return address
-
-
-def masked(url: str) -> str:
-    """The URL without its password."""
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return url.rpartition("@")[2]
-
-
-@contextmanager
-def translated(url: URL) -> Iterator[None]:
-    """Turn a database that is away into LedgerAway, with a sentence; other faults of the driver stay what they are."""
-    try:
-        yield
-    except OperationalError as error:
-        if _is_conflict(error):
-            raise LedgerConflict(f"another transaction was in the way: {reason(error)}") from error
-        where = url.render_as_string(hide_password=True)
-        if _is_missing_table(error):
-            raise LedgerError(f"{where} has no taskledger tables: run `taskledger db upgrade`") from error
-        raise LedgerAway(f"cannot use the database {where}: {reason(error)}") from error
-
-
-def reason(error: DBAPIError) -> str:
-    """The driver's own words in one line."""
-    return " ".join(str(error.orig).split())[:300]
-
-
-def _is_missing_table(error: DBAPIError) -> bool:
-    return "no such table" in str(error.orig)
-
-
-def _is_conflict(error: DBAPIError) -> bool:
-    """Deadlock, serialization failure or lock wait: the same transaction may pass when tried again."""
-    if getattr(error.orig, "sqlstate", None) in ("40001", "40P01", "55P03"):
-        return True
-    code = error.orig.args[0] if error.orig is not None and error.orig.args else None
-    return code in (1205, 1213)
 
 
 def _make_folder(address: URL) -> None:

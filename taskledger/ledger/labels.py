@@ -8,6 +8,7 @@ from threading import Lock
 from sqlalchemy import ColumnElement, Connection, Engine, select
 
 from taskledger.ledger import dialects, schema
+from taskledger.ledger.faults import translated
 
 #: names held in memory; a flood of made-up names must not eat the machine
 MAX_CACHED = 200_000
@@ -47,7 +48,7 @@ class Labels:
     def find(self, kind: Kind, value: str) -> int | None:
         """The number of a name, or None if the ledger never heard it."""
         if (int(kind), value) not in self._ids:
-            with self._engine.connect() as connection:
+            with translated(self._engine.url), self._engine.connect() as connection:
                 self._load(connection, schema.label.c.digest == _digest(value))
         return self._ids.get((int(kind), value))
 
@@ -67,14 +68,14 @@ class Labels:
 
     def _make(self, pairs: list[tuple[int, str]]) -> None:
         rows = [{"kind": kind, "digest": _digest(value), "value": value} for kind, value in pairs]
-        with self._engine.connect() as connection:
+        with translated(self._engine.url), self._engine.connect() as connection:
             connection.info["immediate"] = True
             with connection.begin():
                 connection.execute(dialects.insert_ignore(self._engine, schema.label), rows)
                 self._load(connection, schema.label.c.digest.in_([row["digest"] for row in rows]))
 
     def _refresh(self) -> None:
-        with self._engine.connect() as connection:
+        with translated(self._engine.url), self._engine.connect() as connection:
             self._load(connection, schema.label.c.id > self._last - LOOK_BACK)
 
     def _load(self, connection: Connection, condition: ColumnElement[bool]) -> None:

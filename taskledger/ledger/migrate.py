@@ -14,7 +14,8 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from taskledger.errors import LedgerError, SchemaAhead, SchemaBehind
-from taskledger.ledger.engine import masked, open_ledger
+from taskledger.ledger.engine import open_ledger
+from taskledger.ledger.faults import masked
 from taskledger.ledger.schema import metadata
 
 # Alembic keeps the migration that runs in a global of the process.

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import func, select
 from stories import NOON, TASK, decoded, failed, raw, retried_twice, succeeded, task_event
 
+from taskledger.errors import LedgerAway
 from taskledger.events import decode, restore
 from taskledger.ledger import Ledger, open_ledger, schema
 from taskledger.ledger.answers import Span
@@ -280,6 +281,14 @@ def test_a_failing_batch_leaves_nothing_behind(ledger, monkeypatch):
         put(ledger, *succeeded())
 
     assert rows(ledger, schema.event) == rows(ledger, schema.task) == rows(ledger, schema.run) == []
+
+
+def test_a_database_that_is_away_is_said_in_a_sentence():
+    """Names, batches and questions all raise LedgerAway, with the address and no password, when nobody answers there."""
+    with open_ledger("postgresql://me:secret@127.0.0.1:1/none") as away:
+        for ask in (lambda: put(away, *succeeded()), lambda: task(away, TASK), lambda: away.labels.find(3, "w1@vm")):
+            with pytest.raises(LedgerAway, match=r"me:\*\*\*@127.0.0.1:1/none"):
+                ask()
 
 
 def test_bodies_hold_the_original(ledger):
