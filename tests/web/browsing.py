@@ -1,0 +1,55 @@
+"""A real Chromium that watches for what must never happen: script errors, policy violations, other hosts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, Page
+
+#: set in each page before its own scripts: what the policy forbade
+_WATCH = """
+window.__violations = [];
+document.addEventListener("securitypolicyviolation",
+  (event) => window.__violations.push(event.violatedDirective + " " + event.blockedURI));
+"""
+
+
+@contextmanager
+def visiting(browser: Browser, address: str, **how: Any) -> Iterator[Page]:
+    """A page in a private window; at the end nothing may have gone wrong unseen."""
+    context = browser.new_context(base_url=address, **({"viewport": {"width": 1440, "height": 900}} | how))
+    context.set_default_timeout(10_000)
+    faults: list[str] = []
+    hosts: set[str] = set()
+    page = context.new_page()
+    if how.get("java_script_enabled", True):
+        page.add_init_script(_WATCH)
+    page.on("pageerror", lambda error: faults.append(f"script: {error}"))
+    page.on("console", lambda line: faults.append(f"console: {line.text}") if _is_fault(line) else None)
+    page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+    try:
+        yield page
+        if how.get("java_script_enabled", True):
+            faults += page.evaluate("window.__violations")
+        assert faults == []
+        assert hosts <= {urlsplit(address).netloc, ""}
+    finally:
+        context.close()
+
+
+def _is_fault(line: Any) -> bool:
+    # A page that is not found is a page as well, and the browser reports it as an error.
+    return line.type == "error" and "404" not in line.text
+
+
+def rows(page: Page) -> list[str]:
+    """The keys of the list's rows in order."""
+    keys: list[str] = page.eval_on_selector_all("[data-rows] > tr", "rows => rows.map(row => row.dataset.key)")
+    return keys
+
+
+def overflow(page: Page) -> int:
+    """How many pixels the page is wider than its window."""
+    width: int = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    return width
