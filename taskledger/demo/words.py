@@ -19,7 +19,7 @@ def tell_start(address: str, folder: Path, *, is_kept: bool) -> None:
     fate = "kept" if is_kept else "removed at the end; keep one with --folder"
     say("[bold]taskledger demo[/bold]")
     say(f"  site     [bold]{address}[/bold]")
-    say(f"  folder   {folder} ({fate})")
+    say(f"  folder   {folder} ({fate}); celery.log in it is all that Celery itself says")
     say("  running  a Celery worker, beat, a few tasks a second, the recorder and the site, all in this process")
     say("  look at  (the schedules need half a minute to show)")
     for page, sight in SIGHTS:
