@@ -2,9 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    OperationalError,
+    ProgrammingError,
+)
 
 from taskledger.errors import LedgerAway, LedgerConflict, LedgerError
 
@@ -21,6 +30,18 @@ def translated(url: URL) -> Iterator[None]:
         if _is_missing_table(error):
             raise LedgerError(f"{where} has no taskledger tables: run `taskledger db upgrade`") from error
         raise LedgerAway(f"cannot use the database {where}: {reason(error)}") from error
+
+
+@contextmanager
+def as_sqlalchemy(connection: Connection) -> Iterator[None]:
+    """Faults of the driver, used directly, as SQLAlchemy raises them when it uses it."""
+    driver: Any = connection.dialect.dbapi
+    try:
+        yield
+    except driver.Error as error:
+        kinds = (IntegrityError, OperationalError, DataError, ProgrammingError)
+        kind = next((kind for kind in kinds if isinstance(error, getattr(driver, kind.__name__))), DBAPIError)
+        raise kind("COPY", None, error) from error
 
 
 def reason(error: DBAPIError) -> str:

@@ -1,0 +1,59 @@
+"""How the body of an event lies in its row: compressed with a dictionary that knows how Celery's events are spelled."""
+
+import threading
+from functools import cache
+from importlib import resources
+
+import zstandard
+
+from taskledger.errors import LedgerError
+
+#: canonical JSON as it is
+PLAIN = 0
+#: zstd with `events.zstd-dict`: that file must never change; a better dictionary is another codec
+ZSTD = 1
+#: a body is never larger than a message may be
+MAX_BODY_BYTES = 64 * 1024 * 1024
+
+_of_thread = threading.local()
+
+
+def pack(body: bytes) -> tuple[int, bytes]:
+    """(codec, bytes) to store for a body."""
+    packed = _compressor().compress(body)
+    return (ZSTD, packed) if len(packed) < len(body) else (PLAIN, body)
+
+
+def unpack(codec: int, data: bytes) -> bytes:
+    """The body that was stored. Raises LedgerError for a codec of a newer program, or damaged data."""
+    if codec == PLAIN:
+        return data
+    if codec != ZSTD:
+        raise LedgerError(
+            f"an event is stored with codec {codec}, which this program does not know: a newer one wrote it"
+        )
+    try:
+        return _decompressor().decompress(data, max_output_size=MAX_BODY_BYTES)
+    except zstandard.ZstdError as error:
+        raise LedgerError(f"the body of an event is damaged: {error}") from error
+
+
+@cache
+def _dictionary() -> zstandard.ZstdCompressionDict:
+    return zstandard.ZstdCompressionDict(resources.files("taskledger.ledger").joinpath("events.zstd-dict").read_bytes())
+
+
+# Neither may be used by two threads at once.
+def _compressor() -> zstandard.ZstdCompressor:
+    if not hasattr(_of_thread, "compressor"):
+        plain = {"write_checksum": False, "write_dict_id": False}
+        _of_thread.compressor = zstandard.ZstdCompressor(level=3, dict_data=_dictionary(), **plain)
+    made: zstandard.ZstdCompressor = _of_thread.compressor
+    return made
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    if not hasattr(_of_thread, "decompressor"):
+        _of_thread.decompressor = zstandard.ZstdDecompressor(dict_data=_dictionary())
+    made: zstandard.ZstdDecompressor = _of_thread.decompressor
+    return made

@@ -1,0 +1,105 @@
+"""Many rows at once by each driver's own bulk path: the path of an event has no time for a statement a row.
+
+Rows are tuples in the order of the table's columns, with values as the driver takes them (task ids packed, see `types`).
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Connection, Double, Integer, LargeBinary, SmallInteger, Table
+from sqlalchemy.exc import IntegrityError
+
+from taskledger.ledger import dialects
+from taskledger.ledger.faults import as_sqlalchemy
+from taskledger.ledger.types import TaskId
+
+Row = tuple[Any, ...]
+#: PostgreSQL's names of our column types, the special ones first
+_COPY_TYPES: tuple[tuple[type, str], ...] = (
+    (SmallInteger, "int2"),
+    (BigInteger, "int8"),
+    (Integer, "int4"),
+    (Double, "float8"),
+    (Boolean, "bool"),
+    (LargeBinary, "bytea"),
+    (TaskId, "bytea"),
+)
+
+
+def insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert rows whose keys are not there. Raises IntegrityError if one is."""
+    if not rows:
+        return
+    if connection.dialect.name == "postgresql":
+        _copy(connection, table, rows)
+    else:
+        connection.exec_driver_sql(_insert_sql(table, _mark(connection)), list(rows))
+
+
+def insert_if_all_new(connection: Connection, table: Table, rows: Sequence[Row]) -> bool:
+    """Insert all of the rows, or none if any key is there already; which of the two it was."""
+    try:
+        with connection.begin_nested():
+            insert(connection, table, rows)
+    except IntegrityError:
+        return False
+    return True
+
+
+def select_in(
+    connection: Connection, select: str, column: str, values: Sequence[bytes], *, after: str = ""
+) -> list[Any]:
+    """The rows of `select … WHERE column IN (values) after`, asked in pieces; values are bytes."""
+    found: list[Any] = []
+    for chunk in dialects.chunks(values):
+        found += connection.exec_driver_sql(
+            f"{select} WHERE {column} {_in(connection, len(chunk))} {after}", tuple(chunk)
+        )
+    return found
+
+
+def delete_in(connection: Connection, table: Table, column: str, values: Sequence[bytes], *, after: str = "") -> None:
+    """Delete the rows that have one of the values in the column."""
+    for chunk in dialects.chunks(values):
+        where = f"WHERE {column} {_in(connection, len(chunk))} {after}"
+        connection.exec_driver_sql(f"DELETE FROM {table.name} {where}", tuple(chunk))
+
+
+def _mark(connection: Connection) -> str:
+    return "?" if connection.dialect.name == "sqlite" else "%s"
+
+
+@cache
+def _in_marks(mark: str, number: int) -> str:
+    return f"IN ({', '.join([mark] * number)})"
+
+
+def _in(connection: Connection, number: int) -> str:
+    return _in_marks(_mark(connection), number)
+
+
+@cache
+def _insert_sql(table: Table, mark: str) -> str:
+    names = ", ".join(column.name for column in table.columns)
+    return f"INSERT INTO {table.name} ({names}) VALUES ({', '.join([mark] * len(table.columns))})"
+
+
+def _copy(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    driver: Any = connection.connection.driver_connection
+    with as_sqlalchemy(connection), driver.cursor() as cursor, cursor.copy(_copy_sql(table)) as copy:
+        copy.set_types(_copy_types(table))
+        for row in rows:
+            copy.write_row(row)
+
+
+@cache
+def _copy_sql(table: Table) -> str:
+    return f"COPY {table.name} ({', '.join(column.name for column in table.columns)}) FROM STDIN (FORMAT BINARY)"
+
+
+@cache
+def _copy_types(table: Table) -> list[str]:
+    return [
+        next((name for kind, name in _COPY_TYPES if isinstance(column.type, kind)), "text") for column in table.columns
+    ]
