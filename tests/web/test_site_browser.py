@@ -470,3 +470,21 @@ def test_an_empty_ledger_is_a_page_that_helps(browser: Browser, sqlite_url: str,
         expect(page.locator(".checks code").first).to_have_text("celery -A proj taskledger record")
         assert violations(page) == []
     site.stop()
+
+
+def test_the_first_event_turns_the_set_up_page_into_the_overview(browser: Browser, sqlite_url: str) -> None:
+    """Somebody who follows the steps sees the page change by itself once something is recorded."""
+    site = Site(Settings(database_url=sqlite_url, port=0))
+    site.start()
+    with visiting(browser, site.address) as page:
+        page.goto("")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Nothing has been recorded yet")
+
+        told = story.Story(1, NOW)
+        told.whole("ops.heartbeat", NOW - 60 * story.SECOND)
+        with open_ledger(sqlite_url) as ledger:
+            story.tell(ledger, told)
+
+        expect(page.get_by_role("heading", level=1)).not_to_have_text("Nothing has been recorded yet", timeout=15_000)
+        expect(page.locator(".pill")).to_contain_text("recording")
+    site.stop()

@@ -257,6 +257,16 @@ def test_unknown_is_never_called_missed_and_never_on_time() -> None:
     assert (verdict.mark.text, verdict.sentence, verdict.problems) == ("Not known", "Not known 3 of 3", 0)
 
 
+def test_an_old_gap_does_not_hide_that_an_entry_is_on_time() -> None:
+    """Without a problem the latest due time decides the verdict, and the sentence still counts what is not known."""
+    known = dict.fromkeys(ScheduleRow.__slots__)
+    ticks = (tick("unknown"), tick("on_time", "ok"), tick("on_time", "ok"), tick("pending"))
+
+    verdict = strip.verdict(ScheduleRow(**(known | {"enabled": True, "ticks": ticks})))
+
+    assert (verdict.mark.text, verdict.sentence) == ("On time", "Not known 1 of 3")
+
+
 def test_runs_missed_in_a_row_are_the_last_ones() -> None:
     """What is overdue may still come; what was missed before a run that came is over."""
     known = dict.fromkeys(ScheduleRow.__slots__)

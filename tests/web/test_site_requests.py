@@ -279,8 +279,8 @@ def test_a_site_can_be_started_and_stopped(sqlite_url: str) -> None:
         site.stop()
 
     port = int(site.address.rstrip("/").rsplit(":", 1)[1])
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", port))
+    # Fails where something still listens.
+    socket.create_server(("127.0.0.1", port)).close()
 
 
 def test_a_port_in_use_is_one_clear_sentence(sqlite_url: str) -> None:

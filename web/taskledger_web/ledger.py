@@ -6,7 +6,7 @@ from taskledger.ledger import query
 from taskledger.ledger.answers import Span
 from taskledger_web import charts, recorded, setup, times
 from taskledger_web.asking import ask
-from taskledger_web.view import view
+from taskledger_web.view import recorder_status, view
 
 blueprint = Blueprint("ledger", __name__)
 #: days on the coverage bar
@@ -19,23 +19,28 @@ def page() -> str:
     """Can this be trusted, is it lagging, how full is it."""
     seen = view()
     month, day = Span(seen.now_at - DAYS * _DAY, seen.now_at), Span(seen.now_at - _DAY, seen.now_at)
-    stats = ask(query.stats)
+    stats, counts = ask(query.stats), ask(query.event_counts, day)
     coverage = ask(query.coverage, month, seen.now_at)
     return render_template(
         "ledger.html",
-        status=ask(query.status, seen.now_at),
+        status=recorder_status(),
         coverage=coverage,
         holes=tuple(reversed(coverage.holes)),
         summary=recorded.sentence(coverage, seen),
         stripes=charts.stripes(month, coverage, seen.zone, seen.now_at),
         axis=charts.ticks(month, seen.zone, seen.now_at),
         recorders=ask(query.recorders),
-        counts=ask(query.event_counts, day),
+        counts=counts,
         refused=ask(query.quarantined),
         refused_number=ask(query.quarantine_count),
         stats=stats,
         has_sizes=any(table.bytes is not None for table in stats.tables),
-        checks=setup.checks(seen.now_at),
+        checks=setup.checks(
+            recorder_status(),
+            ask(query.workers, seen.now_at),
+            counts,
+            len(ask(query.schedules, seen.now_at, ticks=1)),
+        ),
         column_zone=seen.zone_word,
         days=DAYS,
     )

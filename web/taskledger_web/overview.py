@@ -1,27 +1,30 @@
 """Overview: is anything wrong now, since when, and is the recorder working."""
 
+from collections.abc import Sequence
+
 from flask import Blueprint, render_template
 
 from taskledger.ledger import query
-from taskledger.ledger.answers import Bucket, Coverage, ScheduleRow, Span
+from taskledger.ledger.answers import Bucket, Coverage, RecorderStatus, ScheduleRow, Span, WorkerRow
 from taskledger_web import charts, links, problems, setup, strip, times
 from taskledger_web.asking import ask
 from taskledger_web.strip import Verdict
-from taskledger_web.view import View, page_range, view
+from taskledger_web.view import View, page_range, recorder_status, view
 
 blueprint = Blueprint("overview", __name__)
 #: entries, groups and workers that are shown; the rest is a link away
 _MOST = 8
+_DAY = 86_400 * times.MICROS
 
 
 @blueprint.get("/")
 def page() -> str:
     """Everything at a glance."""
     seen, span = view(), page_range()
-    status = ask(query.status, seen.now_at)
+    status = recorder_status()
     coverage = ask(query.coverage, span.shown, view().now_at)
     if coverage.began_at is None:
-        return render_template("setup.html", checks=setup.checks(seen.now_at))
+        return render_template("setup.html", checks=setup.checks(status, (), (), 0))
     groups = ask(query.failure_groups, span.asked, parts=24)
     workers = ask(query.workers, seen.now_at)
     judged = _judged(ask(query.schedules, seen.now_at, ticks=30))
@@ -45,6 +48,13 @@ def page() -> str:
         column_zone=times.zone_word(seen.zone, span.shown.from_at, span.shown.to_at),
         **_throughput(span.asked, coverage, seen),
     )
+
+
+def _open_checks(status: RecorderStatus, workers: Sequence[WorkerRow], entries: int, seen: View) -> list[setup.Check]:
+    """What is still to be set up; whether the recorder runs is in the first line already."""
+    counts = ask(query.event_counts, Span(seen.now_at - _DAY, seen.now_at))
+    checks = setup.checks(status, workers, counts, entries)
+    return [check for check in checks if check.is_done is False and check.name != setup.RECORDER]
 
 
 def _judged(rows: tuple[ScheduleRow, ...]) -> list[tuple[ScheduleRow, Verdict]]:

@@ -7,12 +7,11 @@ from jinja2 import StrictUndefined
 from markupsafe import Markup
 
 from taskledger.errors import TaskledgerError
-from taskledger.ledger import query
 from taskledger.ledger.answers import Coverage, TaskRow
 from taskledger_web import links, recorded, reprs, searching, span, text, times, words
-from taskledger_web.asking import ask, opening
+from taskledger_web.asking import opening
 from taskledger_web.tasks import count_words
-from taskledger_web.view import page_range, view
+from taskledger_web.view import page_range, recorder_status, view
 
 #: (endpoint, word, blueprint, key after g)
 NAVIGATION = (
@@ -106,7 +105,7 @@ def recorder_pill() -> recorded.Pill:
     """The header's pill; a ledger that cannot be asked is said there, not thrown."""
     seen = view()
     try:
-        return recorded.pill(ask(query.status, seen.now_at), seen.now_at)
+        return recorded.pill(recorder_status(), seen.now_at)
     except TaskledgerError:
         return recorded.pill(None, seen.now_at)
 

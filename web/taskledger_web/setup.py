@@ -1,16 +1,15 @@
 """Setting up: what has been seen, what has not, what is lost without it, and the exact line that mends it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from taskledger.ledger import query
-from taskledger.ledger.answers import Coverage, EventCount, RecorderStatus, Span, WorkerRow
-from taskledger_web import times
-from taskledger_web.asking import ask
+from taskledger.ledger.answers import Coverage, EventCount, RecorderStatus, WorkerRow
 
 RECORD = "celery -A proj taskledger record"
 #: the name of the check that the overview's first line makes already
 RECORDER = "Recorder running"
-_DAY = 86_400 * times.MICROS
+#: the names of the other checks
+_LATER = ("Workers seen", "Task events", "Sent events", "Schedule known")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,44 +27,42 @@ def first_step(coverage: Coverage) -> Check | None:
     return _recorder(RecorderStatus("never", None, None, None)) if coverage.began_at is None else None
 
 
-def checks(now_at: int) -> tuple[Check, ...]:
-    """All of them, in the order in which they can be done."""
-    status = ask(query.status, now_at)
-    counts = ask(query.event_counts, Span(now_at - _DAY, now_at))
-    workers = ask(query.workers, now_at)
-    schedules = ask(query.schedules, now_at, ticks=1)
+def checks(
+    status: RecorderStatus, workers: Sequence[WorkerRow], counts: Sequence[EventCount], entries: int
+) -> tuple[Check, ...]:
+    """All of them, in the order in which they can be done. `counts` are those of the last day."""
+    if status.state == "never":
+        return (_recorder(status), *(Check(name, None, "Known once a recorder runs.") for name in _LATER))
     return (
         _recorder(status),
-        _workers(status, workers),
+        _workers(workers),
         _task_events(workers, counts),
         _sent_events(counts),
-        _entries(len(schedules)),
+        _entries(entries),
     )
 
 
 def _recorder(status: RecorderStatus) -> Check:
     name = RECORDER
     if status.state == "recording":
-        return Check(name, True, f"Yes. {status.promise or ''}".strip())
+        return Check(name, True, f"Yes; {status.promise}." if status.promise else "Yes.")
     if status.state == "never":
-        return Check(name, False, "No recorder has ever run. This page refreshes by itself once you start it:", RECORD)
+        return Check(name, False, "No recorder has ever run. Start it:", RECORD)
     return Check(name, False, "The recorder has stopped, so what happens now is not recorded. Start it again:", RECORD)
 
 
-def _workers(status: RecorderStatus, workers: tuple[WorkerRow, ...]) -> Check:
+def _workers(workers: Sequence[WorkerRow]) -> Check:
     name = "Workers seen"
     if workers:
         online = sum(worker.status == "online" for worker in workers)
         return Check(name, True, f"{len(workers)} seen, {online} online.")
-    if status.state == "never":
-        return Check(name, None, "Known once a recorder runs.")
     text = (
         "No worker has reported on exchange celeryev. Is one running on this broker and database number? Start it with:"
     )
     return Check(name, False, text, "celery -A proj worker -E")
 
 
-def _task_events(workers: tuple[WorkerRow, ...], counts: tuple[EventCount, ...]) -> Check:
+def _task_events(workers: Sequence[WorkerRow], counts: Sequence[EventCount]) -> Check:
     name = "Task events"
     silent = [worker for worker in workers if worker.sends_task_events is False]
     if silent:
@@ -79,7 +76,7 @@ def _task_events(workers: tuple[WorkerRow, ...], counts: tuple[EventCount, ...])
     return Check(name, None, "None in the last 24 hours.")
 
 
-def _sent_events(counts: tuple[EventCount, ...]) -> Check:
+def _sent_events(counts: Sequence[EventCount]) -> Check:
     name = "Sent events"
     if sent := _number(counts, "task-sent"):
         return Check(name, True, f"{sent:,} in the last 24 hours.")
@@ -98,5 +95,5 @@ def _entries(number: int) -> Check:
     return Check("Schedule known", None, "No schedule known, so no run can be called missed. Give the app:", RECORD)
 
 
-def _number(counts: tuple[EventCount, ...], *types: str) -> int:
+def _number(counts: Sequence[EventCount], *types: str) -> int:
     return sum(count.number for count in counts if count.type in types)

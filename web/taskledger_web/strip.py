@@ -84,7 +84,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a strip comes to: its worst mark, and a sentence that counts."""
+    """What a strip comes to: the mark that decides, and a sentence that counts."""
 
     mark: Mark
     sentence: str
@@ -126,14 +126,16 @@ def describe(tick: TickRow) -> str:
 
 
 def verdict(row: ScheduleRow) -> Verdict:
-    """The worst mark of the due times that have passed, and how many there are of each kind."""
+    """The worst problem of the due times that have passed, else their latest mark; and how many there are of each."""
     marks = [mark_of(tick) for tick in row.ticks if tick.fire != "pending"]
     if not marks:
         return Verdict(MARKS["pending"], "Nothing was due yet" if row.enabled else "Switched off", 0)
     counts = Counter(mark.symbol for mark in marks)
     worst = max(marks, key=lambda mark: mark.rank)
+    # Without a problem the latest due time decides: what was not known long ago is told in the sentence.
+    decisive = worst if worst.rank >= MARKS["late"].rank else marks[-1]
     problems = sum(number for symbol, number in counts.items() if MARKS[symbol].rank >= MARKS["late"].rank)
-    return Verdict(worst, _sentence(row, counts, len(marks)), problems)
+    return Verdict(decisive, _sentence(row, counts, len(marks)), problems)
 
 
 def _sentence(row: ScheduleRow, counts: Counter[str], total: int) -> str:

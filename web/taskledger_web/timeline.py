@@ -130,8 +130,10 @@ def _ran(run: RunRow, after: RunRow | None, span: Span, now_at: int) -> Iterable
         title = f"{word.text}; no task-received seen" if edge else word.text
         yield _segment(word.kind, run.started_at, run.ended_at, span, title, edge)
     elif run.started_at is not None:
+        is_running = after is None and run.state == State.STARTED
         until_at = now_at if after is None else _first(after.received_at, after.started_at)
-        yield _segment(word.kind, run.started_at, max(run.started_at, until_at or 0), span, "no end seen", "right")
+        title, edge = ("Running", "") if is_running else ("no end seen", "right")
+        yield _segment(word.kind, run.started_at, max(run.started_at, until_at or 0), span, title, edge)
     elif run.ended_at is not None:
         yield _segment(word.kind, run.ended_at, run.ended_at, span, word.text)
 
@@ -171,7 +173,7 @@ def _ticks(span: Span) -> tuple[tuple[float, str], ...]:
     step = next((step for step in (*_STEPS, *_LONG_STEPS) if seconds / step <= 8), seconds)
     count = int(seconds / step * (1 / (_BARS / 100))) + 1
     places = ((number * step / seconds * _BARS, number * step) for number in range(count))
-    return tuple((round(x, 2), _axis_label(value, step)) for x, value in places if x <= 96)
+    return tuple((round(x, 2), _axis_label(value, step)) for x, value in places if x <= 90)
 
 
 def _axis_label(seconds: float, step: float) -> str:

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from flask import g, request
 
 from taskledger.ledger import query
-from taskledger.ledger.answers import Span
+from taskledger.ledger.answers import RecorderStatus, Span
 from taskledger_web import span, times
 from taskledger_web.asking import ask, opening
 
@@ -56,6 +56,14 @@ def page_range() -> span.Range:
             began_at = ask(query.coverage, Span(seen.now_at - 1, seen.now_at), seen.now_at).began_at
         g.range = span.read(from_text, request.args.get("to", ""), seen.now_at, seen.zone, began_at)
     found: span.Range = g.range
+    return found
+
+
+def recorder_status() -> RecorderStatus:
+    """Whether anything is being recorded; asked once for the whole page."""
+    if "status" not in g:
+        g.status = ask(query.status, view().now_at)
+    found: RecorderStatus = g.status
     return found
 
 

@@ -19,7 +19,7 @@ async function read(address, headers = {}) {
 }
 
 function swap(old, fresh) {
-  if (!fresh || old.innerHTML === fresh.innerHTML || old.matches(":hover, :focus-within")) return;
+  if (!fresh || old.innerHTML === fresh.innerHTML || old.matches(":hover, :focus-within") || old.querySelector("details[open]")) return;
   old.innerHTML = fresh.innerHTML;
   old.dispatchEvent(new CustomEvent("taskledger:swapped", { bubbles: true }));
 }
@@ -64,6 +64,8 @@ async function turn() {
   if (!answer) return;
   ({ tag } = answer);
   fetched = answer.page;
+  // The first event has arrived: this is another page now.
+  if (document.querySelector("[data-live-always]") && !fetched.querySelector("[data-live-always]")) location.reload();
   for (const old of document.querySelectorAll("[data-region]")) {
     const fresh = fetched.querySelector(`[data-region="${old.dataset.region}"]`);
     if (!old.querySelector("[data-rows]") && !fresh?.querySelector("[data-rows]")) swap(old, fresh);
