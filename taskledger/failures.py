@@ -14,6 +14,8 @@ _FRAME = re.compile(r'^\s*File "(?P<path>[^"\n]+)", line (?P<line>\d+), in (?P<f
 _LIBRARY = re.compile(
     r"site-packages|dist-packages|[/\\]lib[/\\]python\d|<frozen |[/\\]celery[/\\](app|worker|utils|canvas)"
 )
+_INSTALLED = re.compile(r"site-packages|dist-packages")
+_MACHINERY = re.compile(r"[/\\](celery|kombu|billiard|amqp|vine)[/\\]")
 _LAST_LINE = re.compile(r"^(?P<cls>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$", re.DOTALL)
 _REPR = re.compile(r"^(?P<cls>[A-Za-z_][\w.]*)\((?P<message>.*)\)$", re.DOTALL)
 # What differs between two failures of the same kind: quoted values, ids, numbers, paths.
@@ -95,8 +97,11 @@ def _repr(exception: str) -> tuple[str, str]:
 
 
 def _frame(traceback: str) -> str | None:
-    for found in reversed(list(_FRAME.finditer(traceback))):
-        if not _LIBRARY.search(found["path"]):
-            file = re.split(r"[/\\]", found["path"])[-1]
-            return f"{file}:{found['line']} in {found['function'].strip()}"[:255]
+    """The innermost frame of the application; of one that is itself installed, the innermost that is not Celery's."""
+    frames = list(_FRAME.finditer(traceback))[::-1]
+    own = [found for found in frames if not _LIBRARY.search(found["path"])]
+    installed = [found for found in frames if _INSTALLED.search(found["path"]) and not _MACHINERY.search(found["path"])]
+    for found in (own or installed)[:1]:
+        file = re.split(r"[/\\]", found["path"])[-1]
+        return f"{file}:{found['line']} in {found['function'].strip()}"[:255]
     return None

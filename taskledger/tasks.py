@@ -289,23 +289,20 @@ def _task(task_id: str, story: Sequence[Event], sents: Sequence[Event], runs: tu
 
 
 def _telling(runs: Sequence[Run]) -> Run | None:
-    """The run whose state is the task's: the last, unless it only waits while an earlier one has ended since."""
+    """The run whose state is the task's: the last, unless it only waits.
+
+    While a retry waits for its time the task is in RETRY, as Celery has it; and a delivery that waits does not hide
+    that an earlier run has ended since.
+    """
     if not runs:
         return None
     last = runs[-1]
-    if last.started_at is None and last.ended_at is None and last.received_at is not None:
-        later = [
-            run for run in runs if run.ended_at is not None and run.ended_at > last.received_at and run.state.is_end
-        ]
-        return later[-1] if later else last
-    return last
-
-
-def _wait(sent: Event | None, eta_at: int | None, started_at: int | None) -> float | None:
-    """Seconds in the queue: from sending (or the ETA, if later) to the first start; clocks that disagree give 0."""
-    if sent is None or started_at is None:
-        return None
-    return max(0, started_at - max(sent.at, eta_at or 0)) / 1e6
+    if last.state != State.RECEIVED or last.received_at is None:
+        return last
+    if len(runs) > 1 and runs[-2].state == State.RETRY:
+        return runs[-2]
+    later = [run for run in runs if run.ended_at is not None and run.ended_at > last.received_at and run.state.is_end]
+    return later[-1] if later else last
 
 
 def _first(story: Sequence[Event], key: str) -> Any:

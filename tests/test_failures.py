@@ -56,6 +56,13 @@ def test_without_a_traceback_the_repr_is_read(exception, text):
     assert describe(exception, None).text == text
 
 
+def test_an_installed_application_has_frames_too():
+    """Where the application itself lies in site-packages, the innermost frame that is not Celery's is shown."""
+    installed = TRACEBACK.replace("/srv/app/", "/venv/lib/python3.11/site-packages/shop/")
+
+    assert describe(None, installed).frame == "proj.py:35 in charge"
+
+
 def test_a_message_of_several_lines_is_kept():
     """The lines after the class belong to the message."""
     trace = 'Traceback (most recent call last):\n  File "/srv/app/db.py", line 3, in run\n    go()\n'

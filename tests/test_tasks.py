@@ -80,6 +80,14 @@ def test_repeated_and_shuffled_events_change_nothing(data):
     assert task == project(TASK, story)
 
 
+def test_a_retry_that_waits_is_in_retry():
+    """Between a retry and its next start the task is in RETRY, although the worker holds the next attempt already."""
+    waiting = made(*retried_twice()[:6])
+
+    assert [run.state for run in waiting.runs] == [State.RETRY, State.RECEIVED]
+    assert (waiting.state, waiting.ended_at) == (State.RETRY, None)
+
+
 def test_a_redelivery_is_another_run():
     """The same message received and started on a second worker: two runs of the task, retries 0 in both."""
     again = [

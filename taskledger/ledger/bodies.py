@@ -46,8 +46,9 @@ def _dictionary() -> zstandard.ZstdCompressionDict:
 # Neither may be used by two threads at once.
 def _compressor() -> zstandard.ZstdCompressor:
     if not hasattr(_of_thread, "compressor"):
-        plain = {"write_checksum": False, "write_dict_id": False}
-        _of_thread.compressor = zstandard.ZstdCompressor(level=3, dict_data=_dictionary(), **plain)
+        _of_thread.compressor = zstandard.ZstdCompressor(
+            level=3, dict_data=_dictionary(), write_checksum=False, write_dict_id=False
+        )
     made: zstandard.ZstdCompressor = _of_thread.compressor
     return made
 

@@ -1,6 +1,6 @@
 """Many rows at once by each driver's own bulk path: the path of an event has no time for a statement a row.
 
-Rows are tuples in the order of the table's columns, with values as the driver takes them (task ids packed, see `types`).
+Rows are tuples in the order of the columns of the table, values as the driver takes them (task ids packed).
 """
 
 from collections.abc import Sequence
