@@ -39,9 +39,7 @@ def page() -> str:
         more_workers=max(len(workers) - 2 * _MOST, 0),
         judged=judged[:_MOST],
         more_schedules=max(len(judged) - _MOST, 0),
-        checks=[
-            check for check in setup.checks(seen.now_at) if check.is_done is False and check.name != setup.RECORDER
-        ],
+        checks=_open_checks(status, workers, len(judged), seen),
         strip=lambda row: strip.places(row.ticks[-16:], lambda at: times.absolute(at, seen.zone, seen.now_at)),
         pitch=strip.PITCH,
         marks=strip.MARKS,
