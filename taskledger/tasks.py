@@ -305,6 +305,13 @@ def _telling(runs: Sequence[Run]) -> Run | None:
     return later[-1] if later else last
 
 
+def _wait(sent: Event | None, eta_at: int | None, started_at: int | None) -> float | None:
+    """Seconds in the queue: from sending (or the ETA, if later) to the first start; clocks that disagree give 0."""
+    if sent is None or started_at is None:
+        return None
+    return max(0, started_at - max(sent.at, eta_at or 0)) / 1e6
+
+
 def _first(story: Sequence[Event], key: str) -> Any:
     return next((event.fields[key] for event in story if event.fields.get(key) is not None), None)
 
