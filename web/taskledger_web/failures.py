@@ -7,7 +7,7 @@ from taskledger.ledger import query, search
 from taskledger.ledger.answers import Span
 from taskledger_web import charts, setup, times, tracebacks
 from taskledger_web.asking import ask
-from taskledger_web.view import page_range, view
+from taskledger_web.view import page_range, recorder_status, view
 
 blueprint = Blueprint("failures", __name__)
 #: tasks listed under a group
@@ -31,7 +31,7 @@ def page() -> str:
         is_by_count=is_by_count,
         total=sum(group.number for group in groups),
         coverage=coverage,
-        setup=setup.first_step(coverage),
+        setup=setup.first_step(coverage, recorder_status()),
         column_zone=times.zone_word(view().zone, span.shown.from_at, span.shown.to_at),
     )
 

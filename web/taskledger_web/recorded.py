@@ -50,7 +50,7 @@ def clause(coverage: Coverage, seen: View) -> str:
 def sentence(coverage: Coverage, seen: View) -> str:
     """The same as a sentence of its own, also when there is nothing to admit."""
     if coverage.began_at is None:
-        return "No recorder has ever run, so nothing is known."
+        return "No recorder has ever listened, so nothing is known."
     if coverage.is_whole:
         return "A recorder was listening all that time."
     return f"No recorder was listening {_listed(coverage, seen)}: nobody knows what happened then."

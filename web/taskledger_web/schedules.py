@@ -6,7 +6,7 @@ from taskledger.ledger import query
 from taskledger.ledger.answers import ScheduleRow, Span
 from taskledger_web import recorded, setup, strip, times
 from taskledger_web.asking import ask
-from taskledger_web.view import View, view
+from taskledger_web.view import View, recorder_status, view
 
 blueprint = Blueprint("schedules", __name__)
 #: due times on a list's strip, and on the page of an entry
@@ -27,7 +27,7 @@ def page() -> str:
         problems=sum(verdict.problems for _, verdict in judged),
         clause=recorded.clause(coverage, seen),
         coverage=coverage,
-        setup=setup.first_step(coverage),
+        setup=setup.first_step(coverage, recorder_status()),
         **_drawing(seen),
     )
 

@@ -22,9 +22,14 @@ class Check:
     line: str = ""
 
 
-def first_step(coverage: Coverage) -> Check | None:
-    """What to do when no recorder ever ran; None once one has."""
-    return _recorder(RecorderStatus("never", None, None, None)) if coverage.began_at is None else None
+def first_step(coverage: Coverage, status: RecorderStatus) -> Check | None:
+    """What to do while nothing was ever recorded; None once something was."""
+    if coverage.began_at is not None:
+        return None
+    if status.state == "never":
+        return _recorder(status)
+    text = "A recorder has started, and has not listened to a broker yet. What keeps it is in its log, and in:"
+    return Check(RECORDER, False, text, "celery -A proj taskledger doctor")
 
 
 def checks(

@@ -15,7 +15,7 @@ from taskledger_web.asking import ask
 from taskledger_web.searching import Search
 from taskledger_web.span import Range
 from taskledger_web.text import spreadsheet_cell
-from taskledger_web.view import View, page_range, view
+from taskledger_web.view import View, page_range, recorder_status, view
 
 blueprint = Blueprint("tasks", __name__)
 #: values of a facet that are shown
@@ -123,7 +123,7 @@ def _answers(found: Search, span: Range, seen: View) -> dict[str, object]:
         "limits": searching.LIMITS,
         "limit": searching.limit(),
         "is_first": not (request.args.get("after") or request.args.get("before")),
-        "setup": setup.first_step(coverage),
+        "setup": setup.first_step(coverage, recorder_status()),
         "column_zone": times.zone_word(seen.zone, span.shown.from_at, span.shown.to_at),
         "cursor_text": search.cursor_text,
     }

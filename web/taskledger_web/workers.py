@@ -7,7 +7,7 @@ from taskledger.ledger import query
 from taskledger.ledger.answers import Coverage, SessionRow, Span, WorkerRow
 from taskledger_web import charts, links, recorded, searching, setup, times
 from taskledger_web.asking import ask
-from taskledger_web.view import View, view
+from taskledger_web.view import View, recorder_status, view
 
 blueprint = Blueprint("workers", __name__)
 _DAY = 86_400 * times.MICROS
@@ -27,7 +27,7 @@ def page() -> str:
         counts={status: sum(row.status == status for row in rows) for status in _ORDER},
         coverage=coverage,
         clause=recorded.clause(coverage, seen),
-        setup=setup.first_step(coverage),
+        setup=setup.first_step(coverage, recorder_status()),
         **_band(day, seen),
     )
 
