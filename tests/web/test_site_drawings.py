@@ -139,7 +139,7 @@ def test_each_run_has_a_row_with_its_phases() -> None:
     assert drawing is not None
     first, second = drawing.rows
     assert [part.kind for part in first.segments] == ["wait", "reserved", "retrying"]
-    assert first.note == "OSError, again after 4.00 s"
+    assert first.note == "OSError, again after 5.00 s"
     assert [part.kind for part in second.segments] == ["reserved", "succeeded"]
     assert second.note == "Succeeded, 1.00 s"
     assert all(part.x + part.width <= 73 for drawn_row in drawing.rows for part in drawn_row.segments)

@@ -91,6 +91,20 @@ def test_a_search_filters_list_count_histogram_and_facets_alike(client: FlaskCli
     assert re.search(rf'<span>Failed</span> <span class="n">{number}</span>', html)
 
 
+def test_the_first_minutes_of_a_ledger_fill_the_chart(site: Visit) -> None:
+    """Where a day is asked for and ten minutes of it were recorded, the bars are of those minutes, all tasks in them."""
+    told = story.Story(1, NOW)
+    for number in range(60):
+        told.whole("ops.heartbeat", NOW - number * 10 * story.SECOND)
+
+    html = site(told).get("/tasks").text
+
+    assert words(html).startswith("Tasks 60 tasks, last 24 h")
+    bars = re.findall(r'tabindex="-1" aria-label="[^"]*: ([\d,]+) succeeded">', html)
+    assert len(bars) > 40
+    assert sum(map(int, bars)) == 60
+
+
 def test_counts_say_what_was_not_recorded(client: FlaskClient) -> None:
     """A range that touches the hole of the day says so wherever it counts; one that does not, does not."""
     touched = words(client.get("/tasks?from=2026-11-22T03:00&to=2026-11-22T04:00").text)

@@ -126,6 +126,21 @@ def test_a_spreadsheet_gets_no_formula(start: str) -> None:
     assert cell[0] in ("'", "\\")
 
 
+@pytest.mark.parametrize(
+    ("announced", "expected"),
+    [
+        ("Retry: Retry(...), OSError('disk, full'), 2", "OSError('disk, full')"),
+        ("Retry('Retry(...)', OSError(5, 'no'), None)", "OSError(5, 'no')"),
+        ("Retry: Retry(...), TimeoutError(), datetime.datetime(2026)", "TimeoutError()"),
+        ("ValueError: no", "ValueError: no"),
+        (None, ""),
+    ],
+)
+def test_a_retry_is_told_by_its_cause(announced: str | None, expected: str) -> None:
+    """Where Celery announces its own Retry, the error that caused it is what people want to read."""
+    assert text.cause(announced) == expected
+
+
 def test_long_text_is_cut_with_a_mark() -> None:
     """What was left out of a long text is counted in its place."""
     shown, left_out = text.shortened("a" * 50 + "b" * 50, 10, 10)

@@ -16,6 +16,10 @@ STEPS = (1, 5, 15, 30, 60, 300, 900, 1800, 3600, 10_800, 21_600, 43_200, 86_400,
 _DAY = 86_400
 
 
+#: the address behind a bar
+Link = Callable[[Bucket], str]
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One colour of a bar; y and height in pixels from the top."""
@@ -86,7 +90,7 @@ def histogram(
     zone: tzinfo,
     *,
     now_at: int,
-    link: Callable[[Bucket], str] | None = None,
+    link: Link | None = None,
     height: int = 56,
 ) -> Histogram:
     """Stacked bars of a span: succeeded at the foot, others, failed on top."""
@@ -136,7 +140,7 @@ def percent(at: int, span: Span) -> str:
     return f"{share(at, span):.2f}%"
 
 
-def _bar(bucket: Bucket, span: Span, peak: int, height: int, when: str, link: Callable[[Bucket], str] | None) -> Bar:
+def _bar(bucket: Bucket, span: Span, peak: int, height: int, when: str, link: Link | None) -> Bar:
     width = share(bucket.to_at, span) - share(bucket.from_at, span)
     counts = (("succeeded", bucket.succeeded), ("other", bucket.other), ("failed", bucket.failed))
     words = ", ".join(f"{number:,} {kind}" for kind, number in counts if number)

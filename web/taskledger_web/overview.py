@@ -6,8 +6,9 @@ from flask import Blueprint, render_template
 
 from taskledger.ledger import query
 from taskledger.ledger.answers import Bucket, Coverage, RecorderStatus, ScheduleRow, Span, WorkerRow
-from taskledger_web import charts, links, problems, setup, strip, times
+from taskledger_web import histograms, links, problems, setup, strip, times
 from taskledger_web.asking import ask
+from taskledger_web.span import Range
 from taskledger_web.strip import Verdict
 from taskledger_web.view import View, page_range, recorder_status, view
 
@@ -44,7 +45,7 @@ def page() -> str:
         pitch=strip.PITCH,
         marks=strip.MARKS,
         column_zone=times.zone_word(seen.zone, span.shown.from_at, span.shown.to_at),
-        **_throughput(span.asked, coverage, seen),
+        **_throughput(span, coverage, seen),
     )
 
 
@@ -62,11 +63,11 @@ def _judged(rows: tuple[ScheduleRow, ...]) -> list[tuple[ScheduleRow, Verdict]]:
     return sorted(judged, key=lambda pair: (-pair[1].mark.rank, pair[0].next_due_at or never, pair[0].name))
 
 
-def _throughput(asked: Span, coverage: Coverage, seen: View) -> dict[str, object]:
-    buckets = ask(query.histogram, None, asked, bars=charts.number_of_bars(asked))
+def _throughput(asked: Range, coverage: Coverage, seen: View) -> dict[str, object]:
+    chart, buckets = histograms.histogram(None, asked, coverage, seen, _link_to, height=72)
     return {
         "coverage": coverage,
-        "chart": charts.histogram(buckets, asked, coverage, seen.zone, now_at=seen.now_at, link=_link_to, height=72),
+        "chart": chart,
         "totals": {
             "succeeded": sum(bucket.succeeded for bucket in buckets),
             "failed": sum(bucket.failed for bucket in buckets),

@@ -35,6 +35,8 @@ def pill(status: RecorderStatus | None, now_at: int) -> Pill:
 
 def lag_words(lag_s: float) -> str:
     """0.4 s: tenths are enough, and a figure that is not milliseconds one second and seconds the next."""
+    if abs(lag_s) < 0.05:
+        return "<0.1 s"
     return f"{lag_s:.1f} s" if 0 <= lag_s < 59.95 else times.duration(lag_s)
 
 

@@ -60,12 +60,12 @@ def read(from_text: str, to_text: str, now_at: int, zone: tzinfo, began_at: int 
     except ValueError as error:
         problem = f"{error}; showing the last 24 hours"
         from_text, to_text, from_at, to_at = DEFAULT_FROM, "now", now_at - 86_400 * MICROS, now_at
-    asked = _aligned(Span(from_at, to_at + AHEAD)) if to_text == "now" else Span(from_at, to_at)
+    asked = aligned(Span(from_at, to_at + AHEAD)) if to_text == "now" else Span(from_at, to_at)
     shown_to = max(min(to_at, now_at), asked.from_at + MICROS)
     return Range(from_text, to_text, asked, Span(asked.from_at, shown_to), problem)
 
 
-def _aligned(span: Span) -> Span:
+def aligned(span: Span) -> Span:
     """The span widened to whole bars that begin at round times: a range that moves on moves in steps."""
     step = bar_width((span.to_at - span.from_at - AHEAD) / MICROS) * MICROS
     return Span(span.from_at // step * step, -(-span.to_at // step) * step)

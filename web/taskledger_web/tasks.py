@@ -9,8 +9,8 @@ from flask import Blueprint, Response, redirect, render_template, request, strea
 from werkzeug.wrappers import Response as AnyResponse
 
 from taskledger.ledger import kept, query, search
-from taskledger.ledger.answers import Bucket, Count, Cursor, Facet, TaskRow
-from taskledger_web import charts, links, recorded, searching, setup, times, words
+from taskledger.ledger.answers import Bucket, Cursor, Facet, TaskRow
+from taskledger_web import histograms, links, recorded, searching, setup, times, words
 from taskledger_web.asking import ask
 from taskledger_web.searching import Search
 from taskledger_web.span import Range
@@ -103,7 +103,7 @@ def csv_file() -> AnyResponse:
 def _answers(found: Search, span: Range, seen: View) -> dict[str, object]:
     """All that the template needs: each answer is one named question."""
     coverage = ask(query.coverage, span.shown, view().now_at)
-    buckets = ask(query.histogram, found.where, span.asked, bars=charts.number_of_bars(span.asked))
+    chart, _ = histograms.histogram(found.where, span, coverage, seen, _link_to)
     return {
         "search": found,
         "page": ask(
@@ -116,7 +116,7 @@ def _answers(found: Search, span: Range, seen: View) -> dict[str, object]:
         ),
         "count": ask(query.count_tasks, found.where, span.asked),
         "coverage": coverage,
-        "chart": charts.histogram(buckets, span.asked, coverage, seen.zone, now_at=seen.now_at, link=_link_to),
+        "chart": chart,
         "facets": _facets(ask(query.facets, found.where, span.asked), found.shown),
         "views": ask(kept.views),
         "system_views": SYSTEM_VIEWS,
@@ -168,12 +168,6 @@ def _choice(field: str, facet: Facet, text: str) -> Choice:
         links.here(q=include),
         links.here(q=search.edited(text, field, facet.value, exclude=True)),
     )
-
-
-def count_words(count: Count, noun: str = "task") -> str:
-    """1,213 tasks; "more than" where counting stopped at its cap."""
-    plural = "" if count.number == 1 else "s"
-    return f"{'' if count.is_exact else 'more than '}{count.number:,} {noun}{plural}"
 
 
 def _lines(found: Search, span: Range) -> Iterator[str]:

@@ -11,6 +11,8 @@ _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _LIKELY = re.compile("[^\\x20-\\x7e\\n\\t]")
 #: letters that draw nothing although their category says letter
 _BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+#: repr(Retry("Retry(...)", error, when)), bare or with its class in front (celery/exceptions.py)
+_RETRY = re.compile(r"""Retry(?:: |\()["']?Retry\(\.\.\.\)["']?, (?P<cause>.+), [^,]+\)?""", re.DOTALL)
 #: characters of one argument, result or exception that a page shows
 SHOWN = 20_000
 
@@ -52,6 +54,12 @@ def exception_class(text: str | None) -> str:
     """ValueError of "ValueError('no')"; the start of the text when it does not begin with a name."""
     match = re.match(r"[\w.]+", text or "")
     return match[0].rsplit(".", 1)[-1] if match else cut(text, 40)
+
+
+def cause(exception: str | None) -> str:
+    """The error behind a retry: Celery announces its own Retry, with the error as the second of three arguments."""
+    match = _RETRY.fullmatch(exception or "")
+    return match["cause"] if match else exception or ""
 
 
 def spreadsheet_cell(value: object) -> str:

@@ -7,7 +7,7 @@ from taskledger.ledger.answers import RunRow, Span, TaskDetail
 from taskledger.tasks import State
 from taskledger_web import times, words
 from taskledger_web.charts import share
-from taskledger_web.text import cut, exception_class
+from taskledger_web.text import cause, cut, exception_class
 from taskledger_web.times import MICROS
 
 #: per cent of the width that the bars may take; the rest is for what stands beside them
@@ -153,7 +153,7 @@ def _beside(run: RunRow, after: RunRow | None, now_at: int) -> str:
     what = _what(run, now_at)
     if after is None or run.ended_at is None:
         return what
-    next_at = _first(after.received_at, after.started_at)
+    next_at = _first(after.started_at, after.received_at)
     if next_at is None or next_at <= run.ended_at:
         return f"{what}, runs overlap" if next_at is not None else what
     return f"{what}, again after {times.duration((next_at - run.ended_at) / MICROS)}"
@@ -161,7 +161,7 @@ def _beside(run: RunRow, after: RunRow | None, now_at: int) -> str:
 
 def _what(run: RunRow, now_at: int) -> str:
     if run.exception and run.state in (State.RETRY, State.FAILURE):
-        return exception_class(run.exception) if run.state == State.RETRY else cut(run.exception, 44)
+        return exception_class(cause(run.exception)) if run.state == State.RETRY else cut(run.exception, 44)
     if run.state == State.STARTED and run.started_at is not None:
         return f"running, {times.duration((now_at - run.started_at) / MICROS)}"
     length = times.duration(run.runtime_s)
