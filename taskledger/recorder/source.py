@@ -16,6 +16,11 @@ class Promise(StrEnum):
     def sentence(self) -> str:
         return _SENTENCES[self]
 
+    @property
+    def keeps(self) -> bool:
+        """Whether the broker delivers again what was not acknowledged, so that nobody needs to take it at once."""
+        return self is not Promise.COUNTED_LOSS and self is not Promise.IN_PROCESS
+
 
 _SENTENCES = {
     Promise.DURABLE_QUEUE: "The broker keeps every event until the ledger has it, also while no recorder runs.",
