@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskledger import failures
 from taskledger.events import TASK_EVENT_TYPES, Event, integer
@@ -51,14 +51,15 @@ ENDS = {
     "task-failed": State.FAILURE,
     "task-succeeded": State.SUCCESS,
 }
+#: These say what became of a task and nothing about it: name, arguments and relations stand in other events.
+SILENT_TYPES = frozenset({"task-started", *ENDS})
 #: Order of events that carry the same timestamp.
 RANK = {"task-sent": 0, "task-received": 1, "task-started": 2, **{kind: int(state) for kind, state in ENDS.items()}}
 #: Celery 5.7 announces a hard time limit twice, and a terminated task may be revoked twice: once is true.
 _ANNOUNCED_TWICE = frozenset({State.FAILURE, State.REVOKED, State.REJECTED})
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """One delivery of a task to a worker; it was executed if `started_at` is known."""
 
     number: int
@@ -77,8 +78,7 @@ class Run:
     note: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """What is known of one task id; times in microseconds since the epoch, texts as Celery's reprs, cut with a mark."""
 
     id: str
@@ -257,11 +257,12 @@ def _notes(event: Event) -> list[str]:
 def _task(task_id: str, story: Sequence[Event], sents: Sequence[Event], runs: tuple[Run, ...]) -> Task:
     last = _telling(runs)
     sent = sents[0] if sents else None
+    about = _about(story)
     started = [run.started_at for run in runs if run.started_at is not None]
-    eta_at = moment(_first(story, "eta"))
+    eta_at = moment(about["eta"])
     return Task(
         id=task_id,
-        name=name(_first(story, "name")),
+        name=name(about["name"]),
         state=last.state if last else State.PENDING if sent else State.UNKNOWN,
         first_at=story[0].at,
         sent_at=sent.at if sent else None,
@@ -269,23 +270,37 @@ def _task(task_id: str, story: Sequence[Event], sents: Sequence[Event], runs: tu
         started_at=last.started_at if last else None,
         ended_at=last.ended_at if last and last.state.is_end else None,
         eta_at=eta_at,
-        expires_at=moment(_first(story, "expires")),
+        expires_at=moment(about["expires"]),
         wait_s=_wait(sent, eta_at, min(started, default=None)),
         runtime_s=last.runtime_s if last else None,
         retries=max((run.retries for run in runs if run.retries is not None), default=None),
         worker=last.worker if last else None,
         client=name(sent.hostname) if sent else None,
-        queue=name(_first(story, "queue")),
-        routing_key=name(_first(story, "routing_key")),
+        queue=name(about["queue"]),
+        routing_key=name(about["routing_key"]),
         root_id=_relative(story, "root_id", task_id),
         parent_id=_relative(story, "parent_id", task_id),
-        args=cut(text(_first(story, "args"))),
-        kwargs=cut(text(_first(story, "kwargs"))),
+        args=cut(text(about["args"])),
+        kwargs=cut(text(about["kwargs"])),
         result=cut(text(_last(story, "task-succeeded", "result"))),
         exception=next((run.exception for run in reversed(runs) if run.exception), None),
         events=len(story),
         runs=runs,
     )
+
+
+_ABOUT = ("name", "args", "kwargs", "queue", "routing_key", "eta", "expires")
+
+
+def _about(story: Sequence[Event]) -> dict[str, Any]:
+    """The first value of each field that says something about the task as a whole."""
+    about: dict[str, Any] = dict.fromkeys(_ABOUT)
+    for event in story:
+        if event.type not in SILENT_TYPES:
+            for key in _ABOUT:
+                if about[key] is None:
+                    about[key] = event.fields.get(key)
+    return about
 
 
 def _telling(runs: Sequence[Run]) -> Run | None:
@@ -312,10 +327,6 @@ def _wait(sent: Event | None, eta_at: int | None, started_at: int | None) -> flo
     return max(0, started_at - max(sent.at, eta_at or 0)) / 1e6
 
 
-def _first(story: Sequence[Event], key: str) -> Any:
-    return next((event.fields[key] for event in story if event.fields.get(key) is not None), None)
-
-
 def _last(story: Sequence[Event], kind: str, key: str) -> Any:
     return next((event.fields.get(key) for event in reversed(story) if event.type == kind), None)
 
@@ -323,9 +334,10 @@ def _last(story: Sequence[Event], kind: str, key: str) -> Any:
 def _relative(story: Sequence[Event], key: str, task_id: str) -> str | None:
     """A root or parent id; a retried task names itself as its parent (celery/app/task.py), which is no relation."""
     for event in story:
-        value = event.fields.get(key)
-        if isinstance(value, str) and value and value != task_id:
-            return value[:255]
+        if event.type not in SILENT_TYPES:
+            value = event.fields.get(key)
+            if isinstance(value, str) and value and value != task_id:
+                return value[:255]
     return None
 
 
@@ -334,6 +346,8 @@ def text(value: Any) -> str | None:
     if value is None:
         return None
     string = value if isinstance(value, str) else str(value)
+    if string.isascii() and "\x00" not in string:
+        return string
     if "\x00" in string:
         string = string.replace("\x00", "\\x00")
     try:

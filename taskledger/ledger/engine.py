@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from taskledger.errors import SettingsError
 from taskledger.ledger.faults import masked, translated
 from taskledger.ledger.labels import Labels
+from taskledger.ledger.stories import Stories
 
 #: seconds that SQLite waits for another writer
 BUSY_TIMEOUT_S = 30
@@ -33,6 +34,8 @@ class Ledger:
         self.engine = engine
         #: names as numbers
         self.labels = Labels(engine)
+        #: events of open tasks, for `record`
+        self.stories = Stories()
 
     @property
     def dialect(self) -> str:

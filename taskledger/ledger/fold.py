@@ -1,20 +1,23 @@
 """Bring the rows of tasks, runs and workers in line with their events, inside the transaction that wrote the events."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from taskledger import failures
 from taskledger import workers as core
 from taskledger.events import TASK_EVENT_TYPES, WORKER_EVENT_TYPES, Event, restore
-from taskledger.ledger import dialects, schema
-from taskledger.ledger.labels import Kind
-from taskledger.tasks import Run, Task, name, project, text
+from taskledger.ledger import bodies, bulk, dialects, schema
+from taskledger.ledger.engine import Ledger
+from taskledger.ledger.labels import Kind, Labels
+from taskledger.ledger.stories import Stories
+from taskledger.ledger.types import pack_task_id, unpack_task_id
+from taskledger.tasks import Run, Task, project
 
-#: (kind, name) -> number, for every name of a batch
-Names = Mapping[tuple[int, str], int]
+#: (cluster, task id) -> all events of a task that may get more; None for one that needs no remembering
+Told = dict[tuple[int, str], list[Event] | None]
 
 #: Events from which a task is projected: of a longer story its first and its last half, so that nobody can make us read
 #: a million events for each new one.
@@ -22,93 +25,82 @@ MAX_STORY = 1_000
 #: sessions of a worker that new events can still belong to
 OPEN_SESSIONS = 5
 
-
-def label(value: str) -> str:
-    """A name as the label table holds it."""
-    return name(value) or ""
+E = schema.event.c
+_STORY = "SELECT task_id, id, at, pid, clock, codec, body FROM event"
 
 
-def plain(value: str) -> str:
-    """A text as every database can hold it."""
-    return text(value) or ""
-
-
-def names_of(event: Event) -> Iterable[tuple[Kind, str]]:
-    """Every name an event brings, as labels."""
-    yield Kind.TYPE, label(event.type)
-    if event.hostname:
-        yield Kind.HOST, label(event.hostname)
-    if event.task_id is None:
-        return
-    for kind, key in ((Kind.NAME, "name"), (Kind.QUEUE, "queue"), (Kind.ROUTING_KEY, "routing_key")):
-        value = name(event.fields.get(key))
-        if value:
-            yield kind, value
-
-
-def tasks(connection: Connection, cluster_id: int, fresh: Mapping[str, Sequence[Event]], names: Names) -> None:
-    """Project again each task that got new events.
+def tasks(connection: Connection, ledger: Ledger, cluster_id: int, fresh: Mapping[str, Sequence[Event]]) -> Told:
+    """Project again each task that got new events; what is to be remembered of them once this is committed.
 
     A task's row is its lock: whoever holds it sees every committed event of the task, so the last to write is right.
     """
-    pending = dict(sorted(fresh.items()))
+    pending = {pack_task_id(task_id): task_id for task_id in fresh}
+    told: Told = {}
     while pending:
-        known = _lock(connection, cluster_id, list(pending))
-        stories = _stories(connection, cluster_id, known, pending)
-        made = {task_id: _projected(task_id, known, stories, pending) for task_id in pending}
-        _replace(connection, cluster_id, [made[task_id] for task_id in pending if task_id in known], names)
-        lost = _insert(connection, cluster_id, [made[task_id] for task_id in pending if task_id not in known], names)
-        # Another recorder made these rows meanwhile: they are there to be locked now.
-        pending = {task_id: pending[task_id] for task_id in lost}
+        known = _lock(connection, cluster_id, sorted(pending))
+        stories = _stories(connection, ledger.stories, cluster_id, known, fresh)
+        made = {key: _projected(task_id, known, stories, fresh) for key, task_id in pending.items()}
+        told |= {(cluster_id, one.id): _remembered(one, known, stories, fresh) for one in made.values()}
+        rows = _Rows(ledger.labels, cluster_id)
+        replaced = [key for key in made if made[key].id in known]
+        _delete(connection, cluster_id, replaced)
+        _insert(connection, rows, [made[key] for key in replaced])
+        new = [made[key] for key in made if made[key].id not in known]
+        # Another recorder may have made these rows meanwhile: then they are there to be locked.
+        pending = {} if _insert_new(connection, rows, new) else {pack_task_id(one.id): one.id for one in new}
+    return told
 
 
-def _lock(connection: Connection, cluster_id: int, ids: Sequence[str]) -> dict[str, int]:
+def _lock(connection: Connection, cluster_id: int, keys: Sequence[bytes]) -> dict[str, int]:
     """The tasks that have a row, locked, each with its count of events so far."""
-    table, found = schema.task, {}
-    for chunk in dialects.chunks(ids):
-        query = select(table.c.id, table.c.events).where(table.c.id.in_(chunk), table.c.cluster_id == cluster_id)
-        query = query.order_by(table.c.id).with_for_update()
-        found.update({row.id: row.events for row in connection.execute(query)})
-    return found
+    lock = "" if connection.dialect.name == "sqlite" else "FOR UPDATE"
+    after = f"AND cluster_id = {cluster_id} ORDER BY id {lock}"
+    found = bulk.select_in(connection, "SELECT id, events FROM task", "id", keys, after=after)
+    return {unpack_task_id(bytes(key)): events for key, events in found}
 
 
 def _stories(
-    connection: Connection, cluster_id: int, known: Mapping[str, int], fresh: Mapping[str, Sequence[Event]]
+    connection: Connection,
+    kept: Stories,
+    cluster_id: int,
+    known: Mapping[str, int],
+    fresh: Mapping[str, Sequence[Event]],
 ) -> dict[str, list[Event]]:
-    """The events of the tasks that had some before."""
-    stories: dict[str, list[Event]] = {task_id: [] for task_id in known}
-    usual = [task_id for task_id in known if known[task_id] + len(fresh[task_id]) <= MAX_STORY]
-    for chunk in dialects.chunks(usual):
-        for task_id, event in _read(connection, cluster_id, _events().where(schema.event.c.task_id.in_(chunk))):
-            stories[task_id].append(event)
-    for task_id in known.keys() - set(usual):
-        stories[task_id] = _ends_of(connection, cluster_id, task_id)
+    """All events of the tasks that had some before: remembered where that is still all of them, else read."""
+    stories: dict[str, list[Event]] = {}
+    unknown: list[str] = []
+    for task_id, events in known.items():
+        before = kept.of(cluster_id, task_id)
+        if events + len(fresh[task_id]) > MAX_STORY:
+            stories[task_id] = _ends_of(connection, cluster_id, task_id)
+        elif before is not None and len(before) == events:
+            stories[task_id] = [*before, *fresh[task_id]]
+        else:
+            unknown.append(task_id)
+            stories[task_id] = []
+    keys = [pack_task_id(task_id) for task_id in unknown]
+    for row in bulk.select_in(connection, _STORY, "task_id", keys, after=f"AND cluster_id = {cluster_id}"):
+        event = event_of(*row)
+        stories[event.task_id or ""].append(event)
     return stories
 
 
 def _ends_of(connection: Connection, cluster_id: int, task_id: str) -> list[Event]:
-    mine = _events().where(schema.event.c.task_id == task_id).limit(MAX_STORY // 2)
-    both = [mine.order_by(schema.event.c.id), mine.order_by(schema.event.c.id.desc())]
-    return [event for query in both for _, event in _read(connection, cluster_id, query)]
+    columns = select(E.task_id, E.id, E.at, E.pid, E.clock, E.codec, E.body)
+    mine = columns.where(E.task_id == task_id, E.cluster_id == cluster_id).limit(MAX_STORY // 2)
+    rows = [row for order in (E.id.asc(), E.id.desc()) for row in connection.execute(mine.order_by(order))]
+    return [event_of(pack_task_id(row[0]), *row[1:]) for row in rows]
 
 
-def _events() -> Select[Any]:
-    columns = schema.event.c
-    return select(columns.id, columns.at, columns.task_id, columns.pid, columns.clock, columns.body, columns.cluster_id)
-
-
-def _read(connection: Connection, cluster_id: int, query: Select[Any]) -> Iterable[tuple[str, Event]]:
-    for row in connection.execute(query):
-        if row.cluster_id == cluster_id:
-            yield row.task_id, event_of(row)
-
-
-def event_of(row: Any) -> Event:
-    """The event a row holds, as it was decoded."""
-    fields = restore(row.body)
+def event_of(
+    key: bytes, event_id: bytes, at: int, pid: int | None, clock: int | None, codec: int, data: bytes
+) -> Event:
+    """The event of a row of a task, as it was decoded."""
+    body = bodies.unpack(codec, bytes(data))
+    fields = restore(body)
     hostname = fields.get("hostname")
     host = hostname if isinstance(hostname, str) and hostname else None
-    return Event(bytes(row.id), fields["type"], row.at, host, row.pid, row.clock, row.task_id, fields, row.body)
+    return Event(bytes(event_id), fields["type"], at, host, pid, clock, unpack_task_id(bytes(key)), fields, body)
 
 
 def _projected(
@@ -116,102 +108,123 @@ def _projected(
 ) -> Task:
     if task_id not in known:
         return project(task_id, fresh[task_id])
-    return replace(project(task_id, stories[task_id]), events=known[task_id] + len(fresh[task_id]))
+    return project(task_id, stories[task_id])._replace(events=known[task_id] + len(fresh[task_id]))
 
 
-def _replace(connection: Connection, cluster_id: int, made: Sequence[Task], names: Names) -> None:
-    if not made:
-        return
-    connection.execute(dialects.upsert(connection, schema.task), [task_row(task, cluster_id, names) for task in made])
-    for chunk in dialects.chunks([task.id for task in made]):
-        mine = schema.run.c.task_id.in_(chunk) & (schema.run.c.cluster_id == cluster_id)
-        connection.execute(delete(schema.run).where(mine))
-    _insert_runs(connection, cluster_id, made, names)
-
-
-def _insert(connection: Connection, cluster_id: int, made: Sequence[Task], names: Names) -> list[str]:
-    """Insert rows of tasks that had none; returns the ids that another recorder inserted first."""
-    if not made:
-        return []
-    rows = [task_row(task, cluster_id, names) for task in made]
-    if connection.dialect.name != "postgresql":
-        connection.execute(schema.task.insert(), rows)
-        _insert_runs(connection, cluster_id, made, names)
-        return []
-    insert = dialects.insert_ignore(connection, schema.task).returning(schema.task.c.id)
-    mine = set(connection.scalars(insert, rows))
-    _insert_runs(connection, cluster_id, [task for task in made if task.id in mine], names)
-    return [task.id for task in made if task.id not in mine]
-
-
-def _insert_runs(connection: Connection, cluster_id: int, made: Sequence[Task], names: Names) -> None:
-    rows = [run_row(task, run, cluster_id, names) for task in made for run in task.runs]
-    groups = {row["fingerprint"]: row for task in made for run in task.runs if (row := _group_row(task, run, names))}
-    if groups:
-        connection.execute(
-            dialects.insert_ignore(connection, schema.failure_group), [groups[key] for key in sorted(groups)]
-        )
-    if rows:
-        connection.execute(schema.run.insert(), rows)
-
-
-def task_row(task: Task, cluster_id: int, names: Names) -> dict[str, Any]:
-    """The row of a task."""
-    row = {column.name: getattr(task, column.name) for column in _PLAIN_TASK_COLUMNS}
-    return row | {
-        "cluster_id": cluster_id,
-        "name_id": _number(names, Kind.NAME, task.name),
-        "worker_id": _number(names, Kind.HOST, task.worker),
-        "client_id": _number(names, Kind.HOST, task.client),
-        "queue_id": _number(names, Kind.QUEUE, task.queue),
-        "routing_key_id": _number(names, Kind.ROUTING_KEY, task.routing_key),
-        "runs": sum(1 for run in task.runs if run.started_at is not None),
-    }
-
-
-_PLAIN_TASK_COLUMNS = [
-    column
-    for column in schema.task.columns
-    if column.name not in ("cluster_id", "name_id", "worker_id", "client_id", "queue_id", "routing_key_id", "runs")
-]
-_PLAIN_RUN_COLUMNS = [
-    column for column in schema.run.columns if column.name not in ("task_id", "cluster_id", "worker_id", "fingerprint")
-]
-
-
-def run_row(task: Task, run: Run, cluster_id: int, names: Names) -> dict[str, Any]:
-    """The row of a run."""
-    row = {column.name: getattr(run, column.name) for column in _PLAIN_RUN_COLUMNS}
-    return row | {
-        "task_id": task.id,
-        "cluster_id": cluster_id,
-        "worker_id": _number(names, Kind.HOST, run.worker),
-        "fingerprint": failures.fingerprint(task.name, run.failure) if run.failure else None,
-    }
-
-
-def _group_row(task: Task, run: Run, names: Names) -> dict[str, Any] | None:
-    if run.failure is None:
+def _remembered(
+    one: Task, known: Mapping[str, int], stories: Mapping[str, list[Event]], fresh: Mapping[str, Sequence[Event]]
+) -> list[Event] | None:
+    if one.state.is_end or one.events > MAX_STORY:
         return None
-    return {
-        "fingerprint": failures.fingerprint(task.name, run.failure),
-        "rule": failures.RULE,
-        "name_id": _number(names, Kind.NAME, task.name),
-        "title": run.failure.title,
-        "frame": run.failure.frame,
-    }
+    story = stories[one.id] if one.id in known else fresh[one.id]
+    # Bodies are in the database; what a projection needs are the fields.
+    return [event._replace(body=b"") for event in story]
 
 
-def _number(names: Names, kind: Kind, value: str | None) -> int | None:
-    return None if value is None else names[kind, value]
+def _delete(connection: Connection, cluster_id: int, keys: Sequence[bytes]) -> None:
+    after = f"AND cluster_id = {cluster_id}"
+    bulk.delete_in(connection, schema.run, "task_id", keys, after=after)
+    bulk.delete_in(connection, schema.task, "id", keys, after=after)
 
 
-def workers(connection: Connection, cluster_id: int, events: Sequence[Event], names: Names) -> None:
+def _insert(connection: Connection, rows: "_Rows", made: Sequence[Task]) -> None:
+    bulk.insert(connection, schema.task, [rows.task(one) for one in made])
+    _insert_runs(connection, rows, made)
+
+
+def _insert_new(connection: Connection, rows: "_Rows", made: Sequence[Task]) -> bool:
+    """Whether none of the rows was there; else nothing is inserted."""
+    if not bulk.insert_if_all_new(connection, schema.task, [rows.task(one) for one in made]):
+        return False
+    _insert_runs(connection, rows, made)
+    return True
+
+
+def _insert_runs(connection: Connection, rows: "_Rows", made: Sequence[Task]) -> None:
+    groups = {group["fingerprint"]: group for one in made for run in one.runs if (group := rows.group(one, run))}
+    if groups:
+        ordered = [groups[key] for key in sorted(groups)]
+        connection.execute(dialects.insert_ignore(connection, schema.failure_group), ordered)
+    bulk.insert(connection, schema.run, [rows.run(one, run) for one in made for run in one.runs])
+
+
+class _Rows:
+    """Makes the rows of tasks and runs, in the order of the columns of their tables."""
+
+    def __init__(self, labels: Labels, cluster_id: int) -> None:
+        self._labels, self._cluster_id = labels, cluster_id
+
+    def task(self, one: Task) -> bulk.Row:
+        return (
+            pack_task_id(one.id),
+            self._cluster_id,
+            self._number(Kind.NAME, one.name),
+            int(one.state),
+            one.first_at,
+            one.sent_at,
+            one.received_at,
+            one.started_at,
+            one.ended_at,
+            one.eta_at,
+            one.expires_at,
+            one.wait_s,
+            one.runtime_s,
+            one.retries,
+            self._number(Kind.HOST, one.worker),
+            self._number(Kind.HOST, one.client),
+            self._number(Kind.QUEUE, one.queue),
+            self._number(Kind.ROUTING_KEY, one.routing_key),
+            None if one.root_id is None else pack_task_id(one.root_id),
+            None if one.parent_id is None else pack_task_id(one.parent_id),
+            one.args,
+            one.kwargs,
+            one.result,
+            one.exception,
+            one.events,
+            sum(1 for run in one.runs if run.started_at is not None),
+        )
+
+    def run(self, one: Task, run: Run) -> bulk.Row:
+        return (
+            pack_task_id(one.id),
+            self._cluster_id,
+            run.number,
+            int(run.state),
+            self._number(Kind.HOST, run.worker),
+            run.pid,
+            run.retries,
+            run.sent_at,
+            run.received_at,
+            run.started_at,
+            run.ended_at,
+            run.runtime_s,
+            failures.fingerprint(one.name, run.failure) if run.failure else None,
+            run.exception,
+            run.traceback,
+            run.note,
+        )
+
+    def group(self, one: Task, run: Run) -> dict[str, Any] | None:
+        if run.failure is None:
+            return None
+        return {
+            "fingerprint": failures.fingerprint(one.name, run.failure),
+            "rule": failures.RULE,
+            "name_id": self._number(Kind.NAME, one.name),
+            "title": run.failure.title,
+            "frame": run.failure.frame,
+        }
+
+    def _number(self, kind: Kind, value: str | None) -> int | None:
+        return None if value is None else self._labels.number(kind, value)
+
+
+def workers(connection: Connection, labels: Labels, cluster_id: int, events: Sequence[Event]) -> None:
     """Fold worker events into the sessions of their nodes, and note which nodes tell of their tasks."""
     by_host: dict[int, list[Event]] = {}
     for event in events:
         if event.hostname and (event.type in WORKER_EVENT_TYPES or event.type in TASK_EVENT_TYPES - {"task-sent"}):
-            by_host.setdefault(names[Kind.HOST, label(event.hostname)], []).append(event)
+            by_host.setdefault(labels.number(Kind.HOST, event.hostname), []).append(event)
     for host_id, mine in sorted(by_host.items()):
         _touch_worker(connection, cluster_id, host_id, mine)
         _fold_sessions(connection, cluster_id, host_id, [event for event in mine if event.type in WORKER_EVENT_TYPES])

@@ -7,11 +7,13 @@ from threading import Lock
 
 from sqlalchemy import ColumnElement, Connection, Engine, select
 
+from taskledger.errors import LedgerError
 from taskledger.ledger import dialects, schema
 from taskledger.ledger.faults import translated
+from taskledger.tasks import name as spelled
 
-#: names held in memory; a flood of made-up names must not eat the machine
-MAX_CACHED = 200_000
+#: names of one kind held in memory; a flood of made-up names must not eat the machine
+MAX_KNOWN = 50_000
 #: Numbers are given before their transactions commit, so a lower one may turn up later: look back this far for them.
 LOOK_BACK = 1_000
 
@@ -33,24 +35,41 @@ class Labels:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lock = Lock()
-        self._ids: dict[tuple[int, str], int] = {}
+        #: kind -> name, as it came or as it is spelled in the table -> number
+        self._known: dict[int, dict[str, int]] = {int(kind): {} for kind in Kind}
         self._values: dict[int, tuple[int, str]] = {}
         self._last = 0
 
-    def intern(self, wanted: Iterable[tuple[Kind, str]]) -> "Numbers":
+    def known(self, kind: Kind) -> dict[str, int]:
+        """The names of that kind whose numbers are at hand; for reading only."""
+        return self._known[kind]
+
+    def intern(self, wanted: Iterable[tuple[Kind, str]]) -> dict[tuple[Kind, str], int]:
         """The number of each (kind, name), made where it is new; in its own transaction, so call it before yours."""
-        pairs = {(int(kind), value) for kind, value in wanted}
-        missing = sorted(pair for pair in pairs if pair not in self._ids)
+        pairs = {(kind, value): (int(kind), spelled(value) or "") for kind, value in wanted}
+        missing = sorted({pair for pair in pairs.values() if pair[1] not in self._known[pair[0]]})
         if missing:
             self._make(missing)
-        return Numbers(self, {pair: self._ids[pair] for pair in pairs if pair in self._ids})
+        numbers = {given: self._known[kind][value] for given, (kind, value) in pairs.items()}
+        for (kind, value), number in numbers.items():
+            self._known[kind][value] = number
+        return numbers
+
+    def number(self, kind: Kind, value: str) -> int:
+        """The number of a name that was interned before, by this program or another."""
+        found = self._known[kind].get(value)
+        if found is None:
+            found = self.find(kind, spelled(value) or "")
+        if found is None:
+            raise LedgerError(f"the name {value!r} has no number in the ledger: it was never recorded")
+        return found
 
     def find(self, kind: Kind, value: str) -> int | None:
         """The number of a name, or None if the ledger never heard it."""
-        if (int(kind), value) not in self._ids:
+        if value not in self._known[kind]:
             with translated(self._engine.url), self._engine.connect() as connection:
                 self._load(connection, schema.label.c.digest == _digest(value))
-        return self._ids.get((int(kind), value))
+        return self._known[kind].get(value)
 
     def ids(self, kind: Kind, matches: Callable[[str], bool]) -> list[int]:
         """The numbers of the names of that kind for which the predicate holds."""
@@ -68,11 +87,18 @@ class Labels:
 
     def _make(self, pairs: list[tuple[int, str]]) -> None:
         rows = [{"kind": kind, "digest": _digest(value), "value": value} for kind, value in pairs]
+        self._forget_a_flood()
         with translated(self._engine.url), self._engine.connect() as connection:
             connection.info["immediate"] = True
             with connection.begin():
                 connection.execute(dialects.insert_ignore(self._engine, schema.label), rows)
-                self._load(connection, schema.label.c.digest.in_([row["digest"] for row in rows]))
+                for chunk in dialects.chunks(rows):
+                    self._load(connection, schema.label.c.digest.in_([row["digest"] for row in chunk]))
+
+    def _forget_a_flood(self) -> None:
+        for names in self._known.values():
+            if len(names) > MAX_KNOWN:
+                names.clear()
 
     def _refresh(self) -> None:
         with translated(self._engine.url), self._engine.connect() as connection:
@@ -82,28 +108,11 @@ class Labels:
         columns = schema.label.c
         rows = connection.execute(select(columns.id, columns.kind, columns.value).where(condition)).all()
         with self._lock:
-            if len(self._ids) > MAX_CACHED:
-                self._ids.clear()
             for number, kind, value in rows:
-                self._ids[kind, value] = number
+                self._known[kind][value] = number
                 self._values[number] = (kind, value)
                 self._last = max(self._last, number)
 
 
-class Numbers(dict[tuple[int, str], int]):
-    """(kind, name) -> number; of a name that an earlier batch brought, the number is looked up."""
-
-    def __init__(self, labels: Labels, known: dict[tuple[int, str], int]) -> None:
-        super().__init__(known)
-        self._labels = labels
-
-    def __missing__(self, pair: tuple[int, str]) -> int:
-        number = self._labels.find(Kind(pair[0]), pair[1])
-        if number is None:
-            raise KeyError(pair)
-        self[pair] = number
-        return number
-
-
 def _digest(value: str) -> bytes:
-    return blake2b(value.encode(), digest_size=16).digest()
+    return blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -2,26 +2,27 @@
 
 import logging
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, case, select, update
 from sqlalchemy.exc import IntegrityError
 
 from taskledger.errors import LedgerConflict
 from taskledger.events import Event, Malformed
-from taskledger.ledger import dialects, fold, schema
+from taskledger.ledger import bodies, bulk, dialects, fold, schema
 from taskledger.ledger.engine import Ledger
-from taskledger.ledger.labels import Kind
+from taskledger.ledger.labels import Kind, Labels
+from taskledger.ledger.types import pack_task_id
+from taskledger.tasks import SILENT_TYPES, name
+from taskledger.tasks import text as plain
 
 log = logging.getLogger(__name__)
 
 #: how often a transaction that met another one is tried again
 TRIES = 8
 HOUR = 3_600_000_000
-#: codec of an event's body: canonical JSON as it is
-PLAIN = 0
 
 
 class Position(NamedTuple):
@@ -56,32 +57,42 @@ def record(ledger: Ledger, batch: Batch) -> Recorded:
     Raises LedgerAway when the database cannot be reached: nothing was written then, or (the connection broke during the
     commit) all of it was.
     """
-    names = ledger.labels.intern(_names(batch))
+    _intern_names(ledger.labels, batch)
     for attempt in range(TRIES):
         try:
-            with ledger.write() as connection:
-                return _write(connection, batch, names)
+            return _try(ledger, batch)
         except (LedgerConflict, IntegrityError) as error:
             # Another recorder wrote the same rows in between: the next try sees them.
             log.debug("trying a batch again: %s", error, extra={"action": "batch_retried"})
             time.sleep(0.01 * 2**attempt)
+    return _try(ledger, batch)
+
+
+def _try(ledger: Ledger, batch: Batch) -> Recorded:
     with ledger.write() as connection:
-        return _write(connection, batch, names)
+        recorded, told = _write(connection, ledger, batch)
+    # Only what is committed may be remembered.
+    ledger.stories.keep(told)
+    return recorded
 
 
-def _write(connection: Connection, batch: Batch, names: fold.Names) -> Recorded:
-    horizon = connection.scalar(select(schema.mark.c.value).where(schema.mark.c.name == "pruned_before_at")) or 0
+def _write(connection: Connection, ledger: Ledger, batch: Batch) -> tuple[Recorded, fold.Told]:
+    horizon = connection.scalar(_HORIZON) or 0
     unique = {event.id: event for event in batch.events if event.at >= horizon}
     stale = sum(1 for event in batch.events if event.at < horizon)
-    cluster_id = names[Kind.CLUSTER, batch.cluster]
-    fresh = _insert_events(connection, cluster_id, unique, names, batch.received_at)
-    fold.tasks(connection, cluster_id, _by_task(fresh), names)
-    fold.workers(connection, cluster_id, fresh, names)
-    _count(connection, cluster_id, fresh, names)
+    cluster_id = ledger.labels.number(Kind.CLUSTER, batch.cluster)
+    events = [unique[event_id] for event_id in sorted(unique)]
+    fresh = _insert_events(connection, events, _EventRows(ledger.labels, cluster_id, batch.received_at))
+    told = fold.tasks(connection, ledger, cluster_id, _by_task(fresh))
+    fold.workers(connection, ledger.labels, cluster_id, fresh)
+    _count(connection, ledger.labels, cluster_id, fresh)
     quarantined = _quarantine(connection, cluster_id, batch)
     if batch.position is not None:
         extend(connection, batch.position)
-    return Recorded(len(fresh), len(batch.events) - stale - len(fresh), stale, quarantined)
+    return Recorded(len(fresh), len(batch.events) - stale - len(fresh), stale, quarantined), told
+
+
+_HORIZON = select(schema.mark.c.value).where(schema.mark.c.name == "pruned_before_at")
 
 
 def extend(connection: Connection, position: Position) -> None:
@@ -93,53 +104,65 @@ def extend(connection: Connection, position: Position) -> None:
     )
 
 
+def _intern_names(labels: Labels, batch: Batch) -> None:
+    """Give a number to every name of the batch that has none yet."""
+    missing = {(kind, value) for kind, value in _names(batch) if value not in labels.known(kind)}
+    if missing:
+        labels.intern(missing)
+
+
 def _names(batch: Batch) -> Iterable[tuple[Kind, str]]:
     yield Kind.CLUSTER, batch.cluster
     for event in batch.events:
-        yield from fold.names_of(event)
+        yield Kind.TYPE, event.type
+        if event.hostname is not None:
+            yield Kind.HOST, event.hostname
+        if event.type not in SILENT_TYPES:
+            yield from _names_in(event.fields)
 
 
-def _insert_events(
-    connection: Connection, cluster_id: int, unique: Mapping[bytes, Event], names: fold.Names, received_at: int
-) -> list[Event]:
-    """Insert the events that are not there yet and say which they were, in the order of their ids."""
-    ids = sorted(unique)
-    if connection.dialect.name != "postgresql":
-        ids = _missing(connection, ids)
-    rows = [_event_row(unique[event_id], cluster_id, names, received_at) for event_id in ids]
-    if not rows:
-        return []
-    if connection.dialect.name == "postgresql":
-        insert = dialects.insert_ignore(connection, schema.event).returning(schema.event.c.id)
-        ids = sorted(bytes(event_id) for event_id in connection.scalars(insert, rows))
-    else:
-        connection.execute(schema.event.insert(), rows)
-    return [unique[event_id] for event_id in ids]
+_FIELDS = ((Kind.NAME, "name"), (Kind.QUEUE, "queue"), (Kind.ROUTING_KEY, "routing_key"))
 
 
-def _missing(connection: Connection, ids: Sequence[bytes]) -> list[bytes]:
-    known: set[bytes] = set()
-    for chunk in dialects.chunks(ids):
-        known.update(
-            bytes(found) for found in connection.scalars(select(schema.event.c.id).where(schema.event.c.id.in_(chunk)))
+def _names_in(fields: Mapping[str, Any]) -> Iterable[tuple[Kind, str]]:
+    for kind, key in _FIELDS:
+        value = name(fields.get(key))
+        if value is not None:
+            yield kind, value
+
+
+class _EventRows:
+    """Makes the rows of a batch's events."""
+
+    def __init__(self, labels: Labels, cluster_id: int, received_at: int) -> None:
+        self._labels, self._cluster_id, self._received_at = labels, cluster_id, received_at
+
+    def row(self, event: Event) -> bulk.Row:
+        """In the order of the columns of `event`."""
+        codec, body = bodies.pack(event.body)
+        return (
+            event.id,
+            self._cluster_id,
+            self._labels.number(Kind.TYPE, event.type),
+            event.at,
+            self._received_at,
+            None if event.task_id is None else pack_task_id(event.task_id),
+            None if event.hostname is None else self._labels.number(Kind.HOST, event.hostname),
+            event.pid,
+            event.clock,
+            codec,
+            body,
         )
-    return [event_id for event_id in ids if event_id not in known]
 
 
-def _event_row(event: Event, cluster_id: int, names: fold.Names, received_at: int) -> dict[str, object]:
-    return {
-        "id": event.id,
-        "cluster_id": cluster_id,
-        "type_id": names[Kind.TYPE, fold.label(event.type)],
-        "at": event.at,
-        "received_at": received_at,
-        "task_id": event.task_id,
-        "host_id": names[Kind.HOST, fold.label(event.hostname)] if event.hostname else None,
-        "pid": event.pid,
-        "clock": event.clock,
-        "codec": PLAIN,
-        "body": event.body,
-    }
+def _insert_events(connection: Connection, events: Sequence[Event], rows: _EventRows) -> list[Event]:
+    """Insert the events that are not there yet and say which they were; mostly all are new, so that is tried first."""
+    made = {event.id: rows.row(event) for event in events}
+    if bulk.insert_if_all_new(connection, schema.event, list(made.values())):
+        return list(events)
+    known = {bytes(row[0]) for row in bulk.select_in(connection, "SELECT id FROM event", "id", list(made))}
+    bulk.insert(connection, schema.event, [row for event_id, row in made.items() if event_id not in known])
+    return [event for event in events if event.id not in known]
 
 
 def _by_task(events: Iterable[Event]) -> dict[str, list[Event]]:
@@ -150,10 +173,8 @@ def _by_task(events: Iterable[Event]) -> dict[str, list[Event]]:
     return stories
 
 
-def _count(connection: Connection, cluster_id: int, fresh: Iterable[Event], names: fold.Names) -> None:
-    numbers: dict[tuple[int, int], int] = defaultdict(int)
-    for event in fresh:
-        numbers[event.at // HOUR * HOUR, names[Kind.TYPE, fold.label(event.type)]] += 1
+def _count(connection: Connection, labels: Labels, cluster_id: int, fresh: Iterable[Event]) -> None:
+    numbers = Counter((event.at // HOUR * HOUR, labels.number(Kind.TYPE, event.type)) for event in fresh)
     rows = [
         {"hour_at": hour, "cluster_id": cluster_id, "type_id": kind, "number": number}
         for (hour, kind), number in sorted(numbers.items())
@@ -171,7 +192,7 @@ def _quarantine(connection: Connection, cluster_id: int, batch: Batch) -> int:
             "cluster_id": cluster_id,
             "received_at": batch.received_at,
             "reason": item.reason,
-            "detail": fold.plain(item.detail),
+            "detail": plain(item.detail),
             "size": item.size,
             "body": item.body,
         }

@@ -1,12 +1,11 @@
 """Column types that hold a value the same way on SQLite, PostgreSQL and MariaDB/MySQL."""
 
-import re
 from typing import Any
 
 from sqlalchemy import BigInteger, Dialect, Double, Integer, LargeBinary, SmallInteger, Text, TypeDecorator
 from sqlalchemy.dialects import mysql
 
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_HEX = frozenset("0123456789abcdef-")
 
 
 def pack_task_id(task_id: str) -> bytes:
@@ -14,11 +13,15 @@ def pack_task_id(task_id: str) -> bytes:
 
     A third of the size of the text, and compared byte by byte whatever the database's collation.
     """
-    if len(task_id) == 36 and _UUID.fullmatch(task_id):
+    if len(task_id) == 36 and _is_uuid(task_id):
         return bytes.fromhex(task_id.replace("-", ""))
     text = task_id.encode("utf-8", "surrogatepass")
     # Fifteen bytes and a mark would make sixteen, the length of a UUID: those get a mark on both sides.
     return b"\x01" + text + b"\x01" if len(text) == 15 else b"\x00" + text
+
+
+def _is_uuid(text: str) -> bool:
+    return text[8] == text[13] == text[18] == text[23] == "-" and text.count("-") == 4 and _HEX.issuperset(text)
 
 
 def unpack_task_id(packed: bytes) -> str:

@@ -13,6 +13,7 @@ from taskledger.errors import LedgerAway
 from taskledger.events import decode, restore
 from taskledger.ledger import Ledger, open_ledger, schema
 from taskledger.ledger.answers import Span
+from taskledger.ledger.bodies import unpack
 from taskledger.ledger.presence import begin, listen
 from taskledger.ledger.query import event_counts, quarantined, stretches, task, workers
 from taskledger.ledger.record import Batch, Position, Recorded, record
@@ -284,7 +285,7 @@ def test_a_failing_batch_leaves_nothing_behind(ledger, monkeypatch):
 
 
 def test_a_database_that_is_away_is_said_in_a_sentence():
-    """Names, batches and questions all raise LedgerAway, with the address and no password, when nobody answers there."""
+    """Names, batches and questions all raise LedgerAway, with the address and no password, when nobody answers."""
     with open_ledger("postgresql://me:secret@127.0.0.1:1/none") as away:
         for ask in (lambda: put(away, *succeeded()), lambda: task(away, TASK), lambda: away.labels.find(3, "w1@vm")):
             with pytest.raises(LedgerAway, match=r"me:\*\*\*@127.0.0.1:1/none"):
@@ -295,6 +296,6 @@ def test_bodies_hold_the_original(ledger):
     """The stored body is the event that was sent, unknown fields included."""
     sent = raw("custom-thing", NOON, nested={"a": [1, 2**70, None]}, text="\x00\ud800")
     put(ledger, sent)
-    ((body,),) = rows(ledger, schema.event, schema.event.c.body)
+    ((codec, body),) = rows(ledger, schema.event, schema.event.c.codec, schema.event.c.body)
 
-    assert restore(bytes(body)) == sent
+    assert restore(unpack(codec, bytes(body))) == sent

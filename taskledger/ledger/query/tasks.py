@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal_column, or_, select, true
 
 from taskledger.events import restore
-from taskledger.ledger import schema
+from taskledger.ledger import bodies, schema
 from taskledger.ledger.answers import (
     Bucket,
     Count,
@@ -214,7 +214,7 @@ def _events(connection: Connection, labels: Labels, found: Any) -> tuple[EventRo
             hostname=labels.value(row.host_id),
             pid=row.pid,
             clock=row.clock,
-            fields=restore(row.body),
+            fields=restore(bodies.unpack(row.codec, bytes(row.body))),
         )
         for row in sorted(rows, key=lambda row: (row.at, row.clock or 0, bytes(row.id)))
     )
