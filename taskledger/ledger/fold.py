@@ -18,10 +18,14 @@ from taskledger.tasks import Run, Task, project
 
 #: (cluster, task id) -> all events of a task that may get more; None for one that needs no remembering
 Told = dict[tuple[int, str], list[Event] | None]
+#: (cluster, host) -> when the host was noted to tell of tasks
+Heard = dict[tuple[int, int], int]
 
 #: Events from which a task is projected: of a longer story its first and its last half, so that nobody can make us read
 #: a million events for each new one.
 MAX_STORY = 1_000
+#: microseconds between two notes that a worker tells of its tasks
+HEARD_EVERY = 60_000_000
 #: sessions of a worker that new events can still belong to
 OPEN_SESSIONS = 5
 
@@ -219,34 +223,51 @@ class _Rows:
         return None if value is None else self._labels.number(kind, value)
 
 
-def workers(connection: Connection, labels: Labels, cluster_id: int, events: Sequence[Event]) -> None:
-    """Fold worker events into the sessions of their nodes, and note which nodes tell of their tasks."""
-    by_host: dict[int, list[Event]] = {}
+def workers(connection: Connection, ledger: Ledger, cluster_id: int, events: Sequence[Event]) -> Heard:
+    """Fold worker events into the sessions of their nodes, and note which nodes tell of their tasks.
+
+    The note is renewed once in HEARD_EVERY: it answers whether a worker has -E, and not when. Returns what was noted.
+    """
+    lives: dict[int, list[Event]] = {}
+    told: dict[int, int] = {}
     for event in events:
-        if event.hostname and (event.type in WORKER_EVENT_TYPES or event.type in TASK_EVENT_TYPES - {"task-sent"}):
-            by_host.setdefault(labels.number(Kind.HOST, event.hostname), []).append(event)
-    for host_id, mine in sorted(by_host.items()):
-        _touch_worker(connection, cluster_id, host_id, mine)
-        _fold_sessions(connection, cluster_id, host_id, [event for event in mine if event.type in WORKER_EVENT_TYPES])
+        if event.hostname is None or event.type == "task-sent":
+            continue
+        host_id = ledger.labels.number(Kind.HOST, event.hostname)
+        if event.type in WORKER_EVENT_TYPES:
+            lives.setdefault(host_id, []).append(event)
+        elif event.type in TASK_EVENT_TYPES:
+            told[host_id] = max(event.at, told.get(host_id, 0))
+    heard = ledger.stories.heard
+    told = {host: at for host, at in told.items() if at - heard.get((cluster_id, host), 0) > HEARD_EVERY}
+    for host_id in sorted(lives.keys() | told.keys()):
+        mine = lives.get(host_id, [])
+        _touch_worker(connection, cluster_id, host_id, [event.at for event in mine], told.get(host_id))
+        _fold_sessions(connection, cluster_id, host_id, mine)
+    return {(cluster_id, host_id): at for host_id, at in told.items()}
 
 
-def _touch_worker(connection: Connection, cluster_id: int, host_id: int, events: Sequence[Event]) -> None:
+def _touch_worker(
+    connection: Connection, cluster_id: int, host_id: int, lived_at: Sequence[int], told_at: int | None
+) -> None:
     """Make sure the worker has a row, and lock it: it is the lock of its sessions."""
     table = schema.worker
     mine = (table.c.host_id == host_id) & (table.c.cluster_id == cluster_id)
-    row = {"host_id": host_id, "cluster_id": cluster_id, "first_at": min(event.at for event in events)}
+    first_at = min(lived_at) if lived_at else told_at
+    row = {"host_id": host_id, "cluster_id": cluster_id, "first_at": first_at}
     connection.execute(dialects.insert_ignore(connection, table), [row])
     found = connection.execute(select(table.c.first_at, table.c.task_event_at).where(mine).with_for_update()).one()
-    told = max((event.at for event in events if event.type in TASK_EVENT_TYPES), default=0)
     values = {
-        "first_at": min(found.first_at, row["first_at"]),
-        "task_event_at": max(found.task_event_at or 0, told) or None,
+        "first_at": min(found.first_at, first_at or found.first_at),
+        "task_event_at": max(found.task_event_at or 0, told_at or 0) or None,
     }
     if values != {"first_at": found.first_at, "task_event_at": found.task_event_at}:
         connection.execute(update(table).where(mine).values(values))
 
 
 def _fold_sessions(connection: Connection, cluster_id: int, host_id: int, events: Sequence[Event]) -> None:
+    if not events:
+        return
     table = schema.worker_session
     mine = (table.c.host_id == host_id) & (table.c.cluster_id == cluster_id)
     newest = connection.execute(select(table).where(mine).order_by(table.c.first_at.desc()).limit(OPEN_SESSIONS)).all()

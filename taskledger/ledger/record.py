@@ -70,13 +70,14 @@ def record(ledger: Ledger, batch: Batch) -> Recorded:
 
 def _try(ledger: Ledger, batch: Batch) -> Recorded:
     with ledger.write() as connection:
-        recorded, told = _write(connection, ledger, batch)
+        recorded, told, heard = _write(connection, ledger, batch)
     # Only what is committed may be remembered.
     ledger.stories.keep(told)
+    ledger.stories.heard |= heard
     return recorded
 
 
-def _write(connection: Connection, ledger: Ledger, batch: Batch) -> tuple[Recorded, fold.Told]:
+def _write(connection: Connection, ledger: Ledger, batch: Batch) -> tuple[Recorded, fold.Told, fold.Heard]:
     horizon = connection.scalar(_HORIZON) or 0
     unique = {event.id: event for event in batch.events if event.at >= horizon}
     stale = sum(1 for event in batch.events if event.at < horizon)
@@ -84,12 +85,12 @@ def _write(connection: Connection, ledger: Ledger, batch: Batch) -> tuple[Record
     events = [unique[event_id] for event_id in sorted(unique)]
     fresh = _insert_events(connection, events, _EventRows(ledger.labels, cluster_id, batch.received_at))
     told = fold.tasks(connection, ledger, cluster_id, _by_task(fresh))
-    fold.workers(connection, ledger.labels, cluster_id, fresh)
+    heard = fold.workers(connection, ledger, cluster_id, fresh)
     _count(connection, ledger.labels, cluster_id, fresh)
     quarantined = _quarantine(connection, cluster_id, batch)
     if batch.position is not None:
         extend(connection, batch.position)
-    return Recorded(len(fresh), len(batch.events) - stale - len(fresh), stale, quarantined), told
+    return Recorded(len(fresh), len(batch.events) - stale - len(fresh), stale, quarantined), told, heard
 
 
 _HORIZON = select(schema.mark.c.value).where(schema.mark.c.name == "pruned_before_at")

@@ -1,5 +1,6 @@
 """Column types that hold a value the same way on SQLite, PostgreSQL and MariaDB/MySQL."""
 
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import BigInteger, Dialect, Double, Integer, LargeBinary, SmallInteger, Text, TypeDecorator
@@ -8,6 +9,7 @@ from sqlalchemy.dialects import mysql
 _HEX = frozenset("0123456789abcdef-")
 
 
+@lru_cache(maxsize=16_384)  # A task's id comes with each of its events, in its row and in its runs.
 def pack_task_id(task_id: str) -> bytes:
     """A task id as bytes, reversibly: 16 for a canonical UUID, else a mark and the text, never 16.
 
