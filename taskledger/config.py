@@ -4,6 +4,7 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -47,6 +48,13 @@ def default_database_url() -> str:
     return f"sqlite:///{(platformdirs.user_data_path('taskledger') / 'taskledger.sqlite3').as_posix()}"
 
 
+def default_spool_folder() -> Path:
+    """Beside the embedded ledger, in the user's data folder."""
+    import platformdirs
+
+    return platformdirs.user_data_path("taskledger") / "spool"
+
+
 def _option(flags: str, metavar: str, text: str, parse: Callable[[str], Any] = parsing.as_text, **default: Any) -> Any:
     """A field of Settings; `default` as dataclasses.field takes it."""
     is_secret = metavar == "URL"
@@ -59,7 +67,9 @@ def _option(flags: str, metavar: str, text: str, parse: Callable[[str], Any] = p
 class Settings:
     """Everything that can be said from outside. `load` makes one; tests may make one directly."""
 
-    broker_url: str | None = _option("-b --broker", "URL", "Broker to record.", parsing.broker_url, default=None)
+    broker_url: str | None = _option(
+        "-b --broker", "URL", "Broker to record; several as name=URL,name=URL.", parsing.broker_url, default=None
+    )
     app: str | None = _option("-A --app", "APP", "Celery app; brings broker, schedule and zone.", default=None)
     database_url: str = _option(
         "-d --database", "URL", "Where the ledger is.", parsing.database_url, default_factory=default_database_url
@@ -85,7 +95,32 @@ class Settings:
     recorder_name: str = _option(
         "--recorder-name", "NAME", "Name of this recorder.", default_factory=socket.gethostname
     )
-    queue_name: str = _option("--queue-name", "NAME", "Its durable queue, on RabbitMQ.", default="taskledger")
+    queue_name: str = _option(
+        "--queue-name", "NAME", "Its durable queue on RabbitMQ, or group on a Redis stream.", default="taskledger"
+    )
+    queue_type: str = _option(
+        "--queue-type", "WORD", "quorum or classic.", parsing.one_of("quorum", "classic"), default="quorum"
+    )
+    queue_bytes: int = _option("--queue-bytes", "SIZE", "Most that may wait in it.", parsing.size, default=2 * 10**9)
+    queue_days: int = _option(
+        "--queue-days", "DAYS", "When it goes, unread; 0: never.", parsing.whole_number(0, 365), default=14
+    )
+    durable_stream: str = _option(
+        "--durable-stream", "WORD", "Read the Redis stream: auto, on, off.", parsing.one_of("auto", "on", "off"),
+        default="auto",
+    )  # fmt: skip
+    stream_name: str | None = _option("--stream-name", "NAME", "Name of that stream.", default=None)
+    accept: frozenset[str] = _option(
+        "--accept", "WORDS", "What events may be written in: json, msgpack, yaml.", parsing.serializers,
+        default=frozenset({"json"}),
+    )  # fmt: skip
+    spool_folder: Path = _option(
+        "--spool-folder", "PATH", "Where events wait for a database that is away.", parsing.folder,
+        default_factory=default_spool_folder,
+    )  # fmt: skip
+    spool_bytes: int = _option(
+        "--spool-bytes", "SIZE", "Most that may wait there; 0: none.", parsing.size, default=512 * 1024 * 1024
+    )
     jobs: bool = _option("--jobs/--no-jobs", "", "Run the periodic jobs as well.", parsing.yes_or_no, default=True)
 
     #: field -> "default", "file PATH", "environment", "flag" or "app"

@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 #: name of the only cluster when the broker's URL has none in front
 DEFAULT_CLUSTER = "default"
+#: what events may be written in (event_serializer)
+SERIALIZERS = frozenset({"json", "msgpack", "yaml"})
 _SCHEME = r"[a-zA-Z][\w+.-]*://"
 #: a comma separates brokers only where another URL follows, because passwords hold commas too
 _BETWEEN_BROKERS = re.compile(rf",\s*(?=(?:[\w.-]+=)?{_SCHEME})")
@@ -13,6 +16,7 @@ _BROKER = re.compile(rf"(?:(?P<name>[\w.-]+)=)?(?P<url>{_SCHEME}.*)", re.DOTALL)
 _URL_START = re.compile(rf"(?<![\w+.-])(?={_SCHEME})")
 _PASSWORD = re.compile(rf"((?:://|^(?!{_SCHEME}))[^:/@\s]*):\S*@")
 _SECRET_ARGUMENT = re.compile(r"([?&;][^=&;?]*(?:password|passwd|secret|token|key|sig)=)[^&;#\s]*", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,15})\s*(|[KMGT])B?", re.IGNORECASE)
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -44,6 +48,36 @@ def seconds(text: str) -> float:
     return float(text)
 
 
+def size(text: str) -> int:
+    """Bytes; `512MB` is 512 * 1024 * 1024."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError("must be a size such as 512MB or 2GB, or 0")
+    return int(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " ")
+
+
+def folder(text: str) -> Path:
+    if not text.strip():
+        raise ValueError("must be a folder")
+    return Path(text).expanduser()
+
+
+def size(text: str) -> int:
+    """`2GB` in bytes, decimal; 0 is 0."""
+    match = re.fullmatch(r"([0-9]{1,9})\s*([kMGT]?)B?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise ValueError("must be a size such as 500MB or 2GB, or 0")
+    return int(match[1]) * 1000 ** " kmgt".index(match[2].lower() or " ")
+
+
+def serializers(text: str) -> frozenset[str]:
+    """The words, and json whatever they are; pickle is never among them, because reading it runs code."""
+    words = {word.strip().lower() for word in text.split(",")} - {""}
+    if not words <= SERIALIZERS:
+        raise ValueError(f"must be words of {', '.join(sorted(SERIALIZERS))}, separated by commas")
+    return frozenset(words | {"json"})
+
+
 def yes_or_no(text: str) -> bool:
     if text.lower() not in _WORDS:
         raise ValueError("must be true or false")
@@ -72,11 +106,8 @@ def url_prefix(text: str) -> str:
 
 
 def broker_url(text: str) -> str:
-    """The text itself, when `brokers` can read it and it is one that this release can record."""
-    if len(brokers(text)) > 1:
-        raise ValueError(
-            "must be one broker: this release does not record several at once, so start a recorder for each"
-        )
+    """The text itself, when `brokers` can read it."""
+    brokers(text)
     return text
 
 

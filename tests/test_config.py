@@ -59,6 +59,7 @@ def test_each_setting_has_its_variable_and_key(here, name):
         "broker_url": "redis://h:1/0", "app": "proj", "database_url": "sqlite:///x.db", "result_backend": "redis://h/1",
         "port": "1234", "url_prefix": "/tl", "retention": "7d", "timezone": "Europe/Berlin", "log_level": "debug",
         "log_format": "json", "batch_size": "10", "batch_wait_s": "0.5", "jobs": "false",
+        "spool_bytes": "2GB",
     }  # fmt: skip
     text = samples.get(name, "some-word")
     (here / "proj.py").write_text("from celery import Celery\napp = Celery('proj')\n")
@@ -157,7 +158,9 @@ def test_empty_variable_is_not_set():
         ("database_url", "ledger.db", "must be a URL such as sqlite:///ledger.sqlite3"),
         ("broker_url", "localhost:6379", "must be a broker URL such as redis://localhost:6379/0"),
         ("broker_url", "redis://a,redis://b", "must give each broker a name of its own"),
-        ("broker_url", "eu=redis://a,us=redis://b", "must be one broker"),
+        ("spool_bytes", "lots", "must be a size such as 512MB"),
+        ("spool_bytes", "-1", "must be a size"),
+        ("spool_folder", " ", "must be a folder"),
     ],
 )
 def test_refused(name, text, told):
@@ -181,6 +184,14 @@ def test_refused_secret_is_masked():
     assert "user:***@host" in said
 
 
+@pytest.mark.parametrize(
+    ("text", "size"), [("0", 0), ("1000", 1000), ("512MB", 512 << 20), ("2 g", 2 << 30), ("1KB", 1024), ("7B", 7)]
+)
+def test_sizes(text, size):
+    """A size is a number of bytes, with or without a unit."""
+    assert load({"spool_bytes": text}, {}).spool_bytes == size
+
+
 def test_prefix_is_normal():
     """However its slashes are written, a prefix begins with one and does not end with one; the root is empty."""
     texts = ["tl", "/tl/", "tl/", "/"]
@@ -195,6 +206,7 @@ def test_prefix_is_normal():
         ("eu=amqp://u:p,w=1@h//", (("eu", "amqp://u:p,w=1@h//"),)),
         ("sentinel://a:1;sentinel://b:1", (("default", "sentinel://a:1;sentinel://b:1"),)),
         ("memory://", (("default", "memory://"),)),
+        ("eu=redis://:a,b@h/0, us=amqp://h//", (("eu", "redis://:a,b@h/0"), ("us", "amqp://h//"))),
     ],
 )
 def test_brokers(text, brokers):

@@ -20,7 +20,7 @@ _log = logging.getLogger("taskledger")
     "record",
     params=parameters(
         "broker_url", "app", "database_url", "result_backend", "retention", "jobs", "recorder_name", "queue_name",
-        "batch_size", "batch_wait_s", "timezone", *_LOGS,
+        "spool_folder", "spool_bytes", "batch_size", "batch_wait_s", "timezone", *_LOGS,
     ),
 )  # fmt: skip
 @click.pass_context
