@@ -101,7 +101,7 @@ class Settings:
     queue_type: str = _option(
         "--queue-type", "WORD", "quorum or classic.", parsing.one_of("quorum", "classic"), default="quorum"
     )
-    queue_bytes: int = _option("--queue-bytes", "SIZE", "Most that may wait in it.", parsing.size, default=2 * 10**9)
+    queue_bytes: int = _option("--queue-bytes", "SIZE", "Most that may wait in it.", parsing.size, default=2 * 1024**3)
     queue_days: int = _option(
         "--queue-days", "DAYS", "When it goes, unread; 0: never.", parsing.whole_number(0, 365), default=14
     )
@@ -119,7 +119,7 @@ class Settings:
         default_factory=default_spool_folder,
     )  # fmt: skip
     spool_bytes: int = _option(
-        "--spool-bytes", "SIZE", "Most that may wait there; 0: none.", parsing.size, default=512 * 1024 * 1024
+        "--spool-bytes", "SIZE", "Most that may wait there; 0: none.", parsing.size, default=512 * 1024**2
     )
     jobs: bool = _option("--jobs/--no-jobs", "", "Run the periodic jobs as well.", parsing.yes_or_no, default=True)
 

@@ -16,7 +16,6 @@ _BROKER = re.compile(rf"(?:(?P<name>[\w.-]+)=)?(?P<url>{_SCHEME}.*)", re.DOTALL)
 _URL_START = re.compile(rf"(?<![\w+.-])(?={_SCHEME})")
 _PASSWORD = re.compile(rf"((?:://|^(?!{_SCHEME}))[^:/@\s]*):\S*@")
 _SECRET_ARGUMENT = re.compile(r"([?&;][^=&;?]*(?:password|passwd|secret|token|key|sig)=)[^&;#\s]*", re.IGNORECASE)
-_SIZE = re.compile(r"([0-9]{1,15})\s*(|[KMGT])B?", re.IGNORECASE)
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -50,24 +49,16 @@ def seconds(text: str) -> float:
 
 def size(text: str) -> int:
     """Bytes; `512MB` is 512 * 1024 * 1024."""
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
+    match = re.fullmatch(r"([0-9]{1,15})\s*([kMGT]?)B?", text.strip(), re.IGNORECASE)
+    if match is None:
         raise ValueError("must be a size such as 512MB or 2GB, or 0")
-    return int(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " ")
+    return int(match[1]) * int(1024 ** " kmgt".index(match[2].lower() or " "))
 
 
 def folder(text: str) -> Path:
     if not text.strip():
         raise ValueError("must be a folder")
     return Path(text).expanduser()
-
-
-def size(text: str) -> int:
-    """`2GB` in bytes, decimal; 0 is 0."""
-    match = re.fullmatch(r"([0-9]{1,9})\s*([kMGT]?)B?", text.strip(), re.IGNORECASE)
-    if match is None:
-        raise ValueError("must be a size such as 500MB or 2GB, or 0")
-    return int(match[1]) * 1000 ** " kmgt".index(match[2].lower() or " ")
 
 
 def serializers(text: str) -> frozenset[str]:
