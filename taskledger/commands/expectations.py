@@ -39,7 +39,8 @@ def _print_schedules(ask: Asking, rows: tuple[Any, ...]) -> None:
 def _schedule_line(ask: Asking, row: Any) -> tuple[str, ...]:
     from taskledger_web import times
 
-    tick = row.ticks[-1] if row.ticks else None
+    # A row goes on with a few due times that are still to come.
+    tick = next((tick for tick in reversed(row.ticks) if tick.due_at <= ask.now_at), None)
     return (
         row.name,
         row.task,
