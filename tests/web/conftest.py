@@ -2,22 +2,17 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import story
 from flask import Flask
 from flask.testing import FlaskClient
+from story import HOLE, NOW
 
 from taskledger.config import Settings
 from taskledger.ledger import open_ledger
 from taskledger_web import create_app, view
-
-#: the moment at which all of these tests look at the site
-NOW = int(datetime(2026, 11, 22, 8, 12, 44, tzinfo=UTC).timestamp()) * story.SECOND
-#: when the recorder was not listening on the recorded day
-HOLE = (NOW - 5 * story.HOUR, NOW - 5 * story.HOUR + 15 * 60 * story.SECOND)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -17,6 +17,10 @@ from taskledger.schedules import Entry, Interval
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
+#: the moment at which the site is looked at
+NOW = int(datetime(2026, 11, 22, 8, 12, 44, tzinfo=UTC).timestamp()) * SECOND
+#: when the recorder was not listening on the recorded day
+HOLE = (NOW - 5 * HOUR, NOW - 5 * HOUR + 15 * 60 * SECOND)
 #: name -> (queue, usual seconds, arguments, keyword arguments)
 TASKS = {
     "billing.charge": ("billing", 0.15, "({n}, 'GBP')", "{{'amount_pence': {m}, 'note': 'order {n}'}}"),
@@ -333,7 +337,7 @@ def tell(ledger: Ledger, story: Story, *, holes: tuple[tuple[int, int], ...] = (
     recorder = presence.begin(ledger, "vm", "0.1.0", first)
     edges = [first, *(edge for hole in holes for edge in hole), end]
     for from_at, to_at in zip(edges[::2], edges[1::2], strict=True):
-        row = presence.listen(ledger, recorder, "default", "every loss is counted", from_at)
+        row = presence.listen(ledger, recorder, "default", "counted loss", from_at)
         inside = [item for item in items if isinstance(item, Event) and from_at <= item.at < to_at + 5 * SECOND]
         for start in range(0, len(inside), 500):
             record(ledger, Batch("default", inside[start : start + 500], (), to_at, Position(row, to_at)))

@@ -11,8 +11,8 @@ import pytest
 import story
 from axe_playwright_python.sync_playwright import Axe
 from browsing import overflow, rows, visiting
-from conftest import NOW
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from story import NOW
 
 from taskledger.config import Settings
 from taskledger.events import Event

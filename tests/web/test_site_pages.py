@@ -6,8 +6,8 @@ from html import unescape
 
 import pytest
 import story
-from conftest import NOW
 from flask.testing import FlaskClient
+from story import NOW
 
 Visit = Callable[..., FlaskClient]
 PAGES = ("/", "/tasks", "/failures", "/schedules", "/workers", "/ledger")
@@ -92,7 +92,7 @@ def test_a_search_filters_list_count_histogram_and_facets_alike(client: FlaskCli
 
 
 def test_the_first_minutes_of_a_ledger_fill_the_chart(site: Visit) -> None:
-    """Where a day is asked for and ten minutes of it were recorded, the bars are of those minutes, all tasks in them."""
+    """Where ten minutes of a day were recorded, the bars are of those minutes, and every task is in them."""
     told = story.Story(1, NOW)
     for number in range(60):
         told.whole("ops.heartbeat", NOW - number * 10 * story.SECOND)
@@ -365,7 +365,15 @@ def test_workers_show_who_was_lost_and_what_it_ran(client: FlaskClient, day: sto
     assert client.get("/workers/gen16402@web1").status_code == 404
 
 
-def test_the_ledger_page_tells_what_is_missing_and_what_was_refused(site: Visit) -> None:
+def test_the_ledger_page_lists_each_hole_with_its_cause(client: FlaskClient) -> None:
+    """The hole of the day stands in the table with its length and cause, and in the sentence above."""
+    said = words(client.get("/ledger").text)
+
+    assert "No recorder was listening 03:12 to 03:27: nobody knows what happened then." in said
+    assert "22 Nov 03:12:44 22 Nov 03:27:44 15 m 00 s stopped" in said
+
+
+def test_the_ledger_page_tells_what_is_promised_and_what_was_refused(site: Visit) -> None:
     """Holes with their causes, the promise in force, events by type, and what could not be used."""
     told = story.Story(1, NOW)
     told.whole("mail.send", NOW - story.HOUR)
@@ -374,8 +382,9 @@ def test_the_ledger_page_tells_what_is_missing_and_what_was_refused(site: Visit)
     html = site(told).get("/ledger").text
     said = words(html)
 
-    assert "every loss is counted" in said
-    assert "before the first recording" in said
+    assert "what is sent while no recorder listens is lost, and shown as a gap" in said
+    assert "Coverage since recording began" in said
+    assert "A recorder was listening all that time." in said
     assert "1 event that could not be used" in said
     assert "<i>x</i>" not in html
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 import story
-from conftest import NOW
 from flask.testing import FlaskClient
+from story import NOW
 
 from taskledger.config import Settings
 from taskledger.errors import SettingsError

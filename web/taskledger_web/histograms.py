@@ -5,7 +5,7 @@ from taskledger.ledger.answers import Bucket, Coverage, Span
 from taskledger_web import charts
 from taskledger_web.asking import ask
 from taskledger_web.charts import Histogram
-from taskledger_web.span import AHEAD, Range, aligned
+from taskledger_web.span import Range, aligned
 from taskledger_web.view import View
 
 
@@ -31,9 +31,9 @@ def _buckets(where: search.Expression | None, asked: Range, coverage: Coverage) 
     length = asked.asked.to_at - asked.asked.from_at
     if began_at is None or not asked.ends_now or asked.shown.to_at - began_at > length / 4:
         return asked.asked, whole
-    end = aligned(Span(began_at, asked.shown.to_at + AHEAD))
+    end = aligned(Span(began_at, asked.shown.to_at))
     part = _ask(where, end)
-    return (end, part) if _total(part) == _total(whole) else (asked.asked, whole)
+    return (end, part) if _total(part) >= _total(whole) else (asked.asked, whole)
 
 
 def _ask(where: search.Expression | None, span: Span) -> tuple[Bucket, ...]:

@@ -6,7 +6,7 @@ from taskledger.ledger import query
 from taskledger.ledger.answers import Span
 from taskledger_web import charts, recorded, setup, times
 from taskledger_web.asking import ask
-from taskledger_web.view import recorder_status, view
+from taskledger_web.view import View, recorder_status, view
 
 blueprint = Blueprint("ledger", __name__)
 #: days on the coverage bar
@@ -18,17 +18,11 @@ _DAY = 86_400 * times.MICROS
 def page() -> str:
     """Can this be trusted, is it lagging, how full is it."""
     seen = view()
-    month, day = Span(seen.now_at - DAYS * _DAY, seen.now_at), Span(seen.now_at - _DAY, seen.now_at)
-    stats, counts = ask(query.stats), ask(query.event_counts, day)
-    coverage = ask(query.coverage, month, seen.now_at)
+    stats = ask(query.stats)
+    counts = ask(query.event_counts, Span(seen.now_at - _DAY, seen.now_at))
     return render_template(
         "ledger.html",
         status=recorder_status(),
-        coverage=coverage,
-        holes=tuple(reversed(coverage.holes)),
-        summary=recorded.sentence(coverage, seen),
-        stripes=charts.stripes(month, coverage, seen.zone, seen.now_at),
-        axis=charts.ticks(month, seen.zone, seen.now_at),
         recorders=ask(query.recorders),
         counts=counts,
         refused=ask(query.quarantined),
@@ -42,5 +36,22 @@ def page() -> str:
             len(ask(query.schedules, seen.now_at, ticks=1)),
         ),
         column_zone=seen.zone_word,
-        days=DAYS,
+        **_coverage(seen),
     )
+
+
+def _coverage(seen: View) -> dict[str, object]:
+    """The last 30 days; of a young ledger, all of its time."""
+    span, span_words = Span(seen.now_at - DAYS * _DAY, seen.now_at), f"the last {DAYS} days"
+    coverage = ask(query.coverage, span, seen.now_at)
+    if coverage.began_at is not None and seen.now_at - coverage.began_at < DAYS * _DAY / 4:
+        span, span_words = Span(min(coverage.began_at, seen.now_at - 1), seen.now_at), "since recording began"
+        coverage = ask(query.coverage, span, seen.now_at)
+    return {
+        "coverage": coverage,
+        "span_words": span_words,
+        "holes": tuple(reversed(coverage.holes)),
+        "summary": recorded.sentence(coverage, seen),
+        "stripes": charts.stripes(span, coverage, seen.zone, seen.now_at),
+        "axis": charts.ticks(span, seen.zone, seen.now_at),
+    }

@@ -11,6 +11,16 @@ from taskledger_web.view import View
 _NAMED = 2
 
 
+#: how a recorder reads, in the words it leaves with its coverage -> what can be missing because of it
+PROMISES = {
+    "durable queue": "nothing is lost: the broker keeps every event until the ledger has it",
+    "durable stream": "nothing is lost: Redis keeps every event in a stream until the ledger has it",
+    "durable stream in part": "nothing is lost of workers that write to the stream; of others, what no recorder heard",
+    "counted loss": "what is sent while no recorder listens is lost, and shown as a gap",
+    "in process": "events live in this process alone, and end with it",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Pill:
     """The header's answer to: is anything being recorded? `kind` is its colour class."""
@@ -31,6 +41,11 @@ def pill(status: RecorderStatus | None, now_at: int) -> Pill:
         return Pill("no recorder has run", "failed", "ring")
     since = f" {times.ago(status.seen_at, now_at)}" if status.seen_at is not None else ""
     return Pill(f"recorder stopped{since}", "failed", "cross")
+
+
+def promise_words(promise: str) -> str:
+    """What the word that a recorder leaves means for who reads the history."""
+    return PROMISES.get(promise, promise)
 
 
 def lag_words(lag_s: float) -> str:

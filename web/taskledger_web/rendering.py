@@ -88,6 +88,7 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
     "count_words": phrases.count_words,
     "sentence": phrases.sentence,
     "lag_words": recorded.lag_words,
+    "promise_words": recorded.promise_words,
     "zones": phrases.zones,
     "around": phrases.around,
     "history": phrases.history,

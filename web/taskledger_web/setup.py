@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from taskledger.ledger.answers import Coverage, EventCount, RecorderStatus, WorkerRow
+from taskledger_web import recorded
 
 RECORD = "celery -A proj taskledger record"
 #: the name of the check that the overview's first line makes already
@@ -50,7 +51,7 @@ def checks(
 def _recorder(status: RecorderStatus) -> Check:
     name = RECORDER
     if status.state == "recording":
-        return Check(name, True, f"Yes; {status.promise}." if status.promise else "Yes.")
+        return Check(name, True, f"Yes; {recorded.promise_words(status.promise)}." if status.promise else "Yes.")
     if status.state == "never":
         return Check(name, False, "No recorder has ever run. Start it:", RECORD)
     return Check(name, False, "The recorder has stopped, so what happens now is not recorded. Start it again:", RECORD)

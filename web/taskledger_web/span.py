@@ -67,7 +67,7 @@ def read(from_text: str, to_text: str, now_at: int, zone: tzinfo, began_at: int 
 
 def aligned(span: Span) -> Span:
     """The span widened to whole bars that begin at round times: a range that moves on moves in steps."""
-    step = bar_width((span.to_at - span.from_at - AHEAD) / MICROS) * MICROS
+    step = bar_width((span.to_at - span.from_at) / MICROS) * MICROS
     return Span(span.from_at // step * step, -(-span.to_at // step) * step)
 
 
