@@ -1,12 +1,15 @@
 """The timetable: what runs by the clock beside the recorder, in threads and with database connections of its own."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -14,7 +17,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from taskledger import app
 from taskledger.config import Settings
 from taskledger.errors import TaskledgerError
-from taskledger.ledger import Ledger, retain, schedule_store
+from taskledger.ledger import Ledger, leases, retain, schedule_store
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +28,11 @@ JUDGE_EVERY_S = 10
 #: seconds that a job in progress gets to end
 JOIN_S = 2.0
 
+#: the lease of the jobs: of several recorders on one ledger one runs them
+LEASE = "jobs"
+#: seconds after which another recorder takes over from one that died
+LEASE_S = 30.0
+
 Job = Callable[[Settings, Ledger, threading.Event], None]
 
 
@@ -32,12 +40,13 @@ def start(settings: Settings, ledger: Ledger) -> Callable[[], None]:
     """Start the timetable; every job runs at once and then by the clock. Gives back what stops it, within 2 seconds."""
     stop = threading.Event()
     running = _Running()
+    holder = f"{settings.recorder_name}:{os.getpid()}:{uuid4().hex[:8]}"
     scheduler = _scheduler()
     for job, every_s in ((_read_schedule, READ_EVERY_S), (_judge, JUDGE_EVERY_S), (_prune, PRUNE_EVERY_S)):
-        work = partial(_run, job, settings, ledger, stop, running)
+        work = partial(_run, job, settings, ledger, stop, running, holder)
         scheduler.add_job(work, "interval", seconds=every_s, id=_name(job), next_run_time=datetime.now(UTC))
     scheduler.start()
-    return partial(_stop, scheduler, stop, running)
+    return partial(_stop, scheduler, stop, running, partial(leases.give_up, ledger, LEASE, holder))
 
 
 def read_schedule(settings: Settings, ledger: Ledger, now_at: int) -> int:
@@ -94,20 +103,25 @@ def _scheduler() -> Any:
     )
 
 
-def _stop(scheduler: Any, stop: threading.Event, running: _Running) -> None:
+def _stop(scheduler: Any, stop: threading.Event, running: _Running, give_up: Callable[[], None]) -> None:
     stop.set()
     scheduler.shutdown(wait=False)
     if not running.wait_for_end(JOIN_S):
         log.warning("a job is still busy and was left alone", extra={"action": "jobs_left"})
+        return
+    # A database that is away at the end keeps the lease until its time is up; nothing else is lost.
+    with suppress(TaskledgerError):
+        give_up()
 
 
-def _run(job: Job, settings: Settings, ledger: Ledger, stop: threading.Event, running: _Running) -> None:
-    """One run of a job: what goes wrong is told, and tried again at its next time."""
+def _run(job: Job, settings: Settings, ledger: Ledger, stop: threading.Event, running: _Running, holder: str) -> None:
+    """One run of a job, if the lease is ours: what goes wrong is told, and tried again at its next time."""
     if stop.is_set():
         return
     with running:
         try:
-            job(settings, ledger, stop)
+            if leases.take(ledger, LEASE, holder, _now_at(), LEASE_S):
+                job(settings, ledger, stop)
         except TaskledgerError as error:
             _tell(job, stop, str(error))
         except Exception as error:  # The top of a job: it must come back at its next time whatever went wrong.

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from taskledger import jobs
 from taskledger.config import Settings
 from taskledger.events import canonical, decode
-from taskledger.ledger import Ledger, open_ledger, presence, retain, schedule_store, schema
+from taskledger.ledger import Ledger, leases, open_ledger, presence, retain, schedule_store, schema
 from taskledger.ledger.query import schedules
 from taskledger.ledger.record import Batch, Position, record
 from taskledger.retention import Retention
@@ -150,3 +150,23 @@ def test_stopping_ends_a_pruning_between_two_steps(
 def rows(ledger: Ledger, table: object) -> int:
     with ledger.read() as connection:
         return len(connection.execute(select(table)).all())  # type: ignore[call-overload]
+
+
+def test_of_two_recorders_one_runs_the_jobs(settings: Settings, sqlite_url: str) -> None:
+    """A second recorder on the same ledger leaves the jobs to the first, until that one stops and gives them up."""
+    with open_ledger(sqlite_url) as first, open_ledger(sqlite_url) as second:
+        stop_first = jobs.start(settings, first)
+        wait_for(lambda: holder(first))
+        before = holder(first)
+        stop_second = jobs.start(settings, second)
+        time.sleep(1)
+        assert holder(first) == before
+
+        stop_first()
+        assert leases.take(second, jobs.LEASE, "somebody else", now_at(), 1)
+        stop_second()
+
+
+def holder(ledger: Ledger) -> str | None:
+    with ledger.read() as connection:
+        return connection.scalar(select(schema.lease.c.holder))

@@ -110,6 +110,14 @@ def upgrade() -> None:
         **MYSQL,
     )
     op.create_table(
+        "lease",
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("holder", sa.String(length=255), nullable=False),
+        sa.Column("until_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_lease")),
+        **MYSQL,
+    )
+    op.create_table(
         "mark",
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("value", sa.BigInteger(), nullable=False),
@@ -341,6 +349,7 @@ def downgrade() -> None:
 
     op.drop_table("note")
     op.drop_table("mark")
+    op.drop_table("lease")
     op.drop_table("label")
     op.drop_index("ix_fire_entry_id_fired_at", "fire")
 

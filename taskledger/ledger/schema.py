@@ -268,3 +268,11 @@ mark = _table(
     Column("name", String(64), primary_key=True),
     Column("value", Moment, nullable=False),
 )
+
+#: what only one recorder does at a time: who does it, and until when it need not be asked again
+lease = _table(
+    "lease",
+    Column("name", String(64), primary_key=True),
+    Column("holder", String(255), nullable=False),
+    Column("until_at", Moment, nullable=False),
+)
