@@ -18,7 +18,8 @@ def take(ledger: Ledger, name: str, holder: str, now_at: int, hold_s: float) -> 
         if taken.rowcount:
             return True
         row = {"name": name, "holder": holder, "until_at": until_at}
-        return bool(connection.execute(dialects.insert_ignore(connection, table), row).rowcount)
+        insert = dialects.insert_ignore(connection, table).values(row).execution_options(preserve_rowcount=True)
+        return connection.execute(insert).rowcount == 1
 
 
 def give_up(ledger: Ledger, name: str, holder: str) -> None:
