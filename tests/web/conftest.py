@@ -3,16 +3,30 @@
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import story
+from browsing import visiting
 from flask import Flask
 from flask.testing import FlaskClient
+from playwright.sync_api import Browser, Page, sync_playwright
 from story import HOLE, NOW
 
 from taskledger.config import Settings
 from taskledger.ledger import open_ledger
-from taskledger_web import create_app, view
+from taskledger_web import Site, create_app, view
+
+#: how Chromium starts where it is no user's
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-component-update",
+)
+Open = Callable[..., Any]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -70,3 +84,58 @@ def site(sqlite_url: str) -> Callable[..., FlaskClient]:
         return create_app(Settings(**{"database_url": sqlite_url} | settings)).test_client()
 
     return visit
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Browser]:
+    """One Chromium for all tests."""
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def address(day_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a site over the recorded day listens; its ledger is a copy, because visitors may write."""
+    copy = tmp_path_factory.mktemp("site") / "ledger.sqlite3"
+    shutil.copyfile(day_url.removeprefix("sqlite:///"), copy)
+    site = Site(Settings(database_url=f"sqlite:///{copy}", port=0))
+    site.start()
+    yield site.address
+    site.stop()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """A page at 1440 x 900 in a private window."""
+    with visiting(browser, address) as opened:
+        yield opened
+
+
+@pytest.fixture
+def private(browser: Browser, address: str) -> Open:
+    """Another private window."""
+    return lambda **how: visiting(browser, address, **how)
+
+
+@pytest.fixture(scope="session")
+def places(day: story.Story) -> dict[str, str]:
+    """Each kind of page by name."""
+    return {
+        "overview": "",
+        "tasks": "tasks",
+        "tasks-bad-search": "tasks?q=state:failed+nme:x&good=state:failed",
+        "tasks-empty": "tasks?q=nothing-like-it",
+        "task": f"tasks/{day.ids['failed after retries']}",
+        "task-family": f"tasks/{day.ids['leaf']}",
+        "task-running": f"tasks/{day.ids['running']}",
+        "task-missing": "tasks/00000000-no-such",
+        "failures": "failures",
+        "schedules": "schedules",
+        "schedule": "schedules/cleanup",
+        "workers": "workers",
+        "worker": "workers/w3@vm",
+        "ledger": "ledger",
+        "not-found": "nothing-here",
+    }

@@ -2,16 +2,14 @@
 
 import csv
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import story
-from axe_playwright_python.sync_playwright import Axe
 from browsing import overflow, rows, visiting
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from story import NOW
 
 from taskledger.config import Settings
@@ -22,73 +20,8 @@ from taskledger_web import Site
 
 pytestmark = pytest.mark.browser
 
-SCREENSHOTS = Path(__file__).parents[1] / "screenshots"
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--no-first-run",
-    "--disable-sync",
-    "--disable-component-update",
-)
-RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 
 Open = Callable[..., Any]
-
-
-@pytest.fixture(scope="session")
-def browser(chromium: str) -> Iterator[Browser]:
-    """One Chromium for all tests."""
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="session")
-def address(day_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where a site over the recorded day listens; its ledger is a copy, because visitors may write."""
-    copy = tmp_path_factory.mktemp("site") / "ledger.sqlite3"
-    shutil.copyfile(day_url.removeprefix("sqlite:///"), copy)
-    site = Site(Settings(database_url=f"sqlite:///{copy}", port=0))
-    site.start()
-    yield site.address
-    site.stop()
-
-
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    """A page at 1440 x 900 in a private window."""
-    with visiting(browser, address) as opened:
-        yield opened
-
-
-@pytest.fixture
-def private(browser: Browser, address: str) -> Open:
-    """Another private window."""
-    return lambda **how: visiting(browser, address, **how)
-
-
-@pytest.fixture(scope="session")
-def places(day: story.Story) -> dict[str, str]:
-    """Each kind of page by name."""
-    return {
-        "overview": "",
-        "tasks": "tasks",
-        "tasks-bad-search": "tasks?q=state:failed+nme:x&good=state:failed",
-        "tasks-empty": "tasks?q=nothing-like-it",
-        "task": f"tasks/{day.ids['failed after retries']}",
-        "task-family": f"tasks/{day.ids['leaf']}",
-        "task-running": f"tasks/{day.ids['running']}",
-        "task-missing": "tasks/00000000-no-such",
-        "failures": "failures",
-        "schedules": "schedules",
-        "schedule": "schedules/cleanup",
-        "workers": "workers",
-        "worker": "workers/w3@vm",
-        "ledger": "ledger",
-        "not-found": "nothing-here",
-    }
 
 
 def test_item_3_a_copied_address_shows_the_same_rows(page: Page, private: Open) -> None:
@@ -409,67 +342,6 @@ def test_copying_works_without_a_secure_context(page: Page, day: story.Story) ->
     expect(page.locator("#said")).to_have_text("Copied")
     page.reload()
     assert page.evaluate("navigator.clipboard.readText()") == task
-
-
-PLACES = (
-    "overview",
-    "tasks",
-    "tasks-bad-search",
-    "tasks-empty",
-    "task",
-    "task-family",
-    "task-running",
-    "task-missing",
-    "failures",
-    "schedules",
-    "schedule",
-    "workers",
-    "worker",
-    "ledger",
-    "not-found",
-)
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", PLACES)
-def test_15_every_page_is_accessible_and_fits(private: Open, places: dict[str, str], name: str, scheme: str) -> None:
-    """15. No WCAG A or AA violation, sideways scroll or script error on any page, light and dark, wide and narrow."""
-    with private(color_scheme=scheme) as page:
-        page.goto(places[name])
-        for width in (400, 1280):
-            page.set_viewport_size({"width": width, "height": 900})
-            picture(page, f"{name}-{width}-{scheme}")
-
-            assert overflow(page) <= 0
-            # What differs between the themes is colour, which is the same at every width.
-            assert (scheme, width) == ("dark", 400) or violations(page) == []
-
-
-def picture(page: Page, name: str) -> None:
-    """A screenshot for people to look at."""
-    SCREENSHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
-
-
-def violations(page: Page) -> list[tuple[str, list[str]]]:
-    """Each broken rule with the elements that break it."""
-    found = Axe().run(page, options=RULES).response["violations"]
-    return [(one["id"], [node["html"][:160] for node in one["nodes"][:4]]) for one in found]
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_an_empty_ledger_is_a_page_that_helps(browser: Browser, sqlite_url: str, scheme: str) -> None:
-    """Where nothing was ever recorded, the front page lists the steps, and is as accessible as any other."""
-    site = Site(Settings(database_url=sqlite_url, port=0))
-    site.start()
-    with visiting(browser, site.address, color_scheme=scheme) as page:
-        page.goto("")
-        picture(page, f"setup-1280-{scheme}")
-
-        expect(page.get_by_role("heading", level=1)).to_have_text("Nothing has been recorded yet")
-        expect(page.locator(".checks code").first).to_have_text("celery -A proj taskledger record")
-        assert violations(page) == []
-    site.stop()
 
 
 def test_the_first_event_turns_the_set_up_page_into_the_overview(browser: Browser, sqlite_url: str) -> None:
