@@ -1,6 +1,6 @@
 """What the ledger knows of one task: a projection of the set of its events, so order and repetition cannot matter."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -152,13 +152,14 @@ def _story_order(event: Event) -> tuple[int, int, int, bytes]:
 
 def _gather_runs(story: Sequence[Event]) -> list[_Draft]:
     drafts: list[_Draft] = []
+    attempts = {_retries(event) for event in story if event.type in ("task-sent", "task-received")}
     for event in story:
         if event.type == "task-received":
             drafts.append(_Draft(event.hostname, received=event))
         elif event.type == "task-started":
             _waiting(drafts, event).started = event
         elif event.type in ENDS:
-            _end(drafts, event)
+            _end(drafts, event, attempts)
     return drafts
 
 
@@ -175,18 +176,32 @@ def _add(drafts: list[_Draft], event: Event) -> _Draft:
     return drafts[-1]
 
 
-def _end(drafts: list[_Draft], event: Event) -> None:
+def _end(drafts: list[_Draft], event: Event, attempts: Set[int | None]) -> None:
     """Close the run this event ends: one that is running here, else one that waits here, else one nobody saw begin."""
     here = [draft for draft in drafts if draft.worker == event.hostname]
     running = [draft for draft in here if draft.started is not None and draft.ended is None]
     if running:
-        running[0].ended = event
+        _ended_by(running, event, attempts).ended = event
         return
     if here and _repeats(here[-1], event):
         here[-1].notes.extend(_notes(event))
         return
     waiting = [draft for draft in here if draft.ended is None]
     (waiting[0] if waiting else _add(drafts, event)).ended = event
+
+
+def _ended_by(running: Sequence[_Draft], event: Event, attempts: Set[int | None]) -> _Draft:
+    """Which of the runs that go on at once on one worker this event ends: the oldest that can have ended so.
+
+    A quick attempt may succeed before the worker tells that the one before it was retried. But an attempt that another
+    one followed was retried, and the last one was not.
+    """
+    for draft in running:
+        retries = _retries(draft.received) if draft.received else None
+        was_followed = retries is not None and retries + 1 in attempts
+        if was_followed == (event.type == "task-retried"):
+            return draft
+    return running[0]
 
 
 def _repeats(draft: _Draft, event: Event) -> bool:

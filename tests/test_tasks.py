@@ -88,6 +88,22 @@ def test_a_retry_that_waits_is_in_retry():
     assert (waiting.state, waiting.ended_at) == (State.RETRY, None)
 
 
+def test_a_quick_retry_that_ends_before_its_predecessor_is_told():
+    """Where the second attempt succeeds before the worker tells of the first one's retry, each run has its own end."""
+    about = {"name": "mail.send", "args": "()", "kwargs": "{}"}
+    task = made(
+        task_event("received", NOON, retries=0, **about),
+        task_event("started", NOON + 0.01),
+        task_event("received", NOON + 0.03, retries=1, **about),
+        task_event("started", NOON + 0.04),
+        task_event("succeeded", NOON + 0.05, result="1", runtime=0.001),
+        task_event("retried", NOON + 0.06, exception="ConnectionError('gateway')"),
+    )
+
+    assert [(run.retries, run.state) for run in task.runs] == [(0, State.RETRY), (1, State.SUCCESS)]
+    assert task.state == State.SUCCESS
+
+
 def test_a_redelivery_is_another_run():
     """The same message received and started on a second worker: two runs of the task, retries 0 in both."""
     again = [
