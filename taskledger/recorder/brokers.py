@@ -10,7 +10,8 @@ from taskledger.config import Settings, mask_url
 from taskledger.errors import SettingsError
 from taskledger.recorder import trouble
 from taskledger.recorder.kombu_source import KombuSource
-from taskledger.recorder.rabbitmq import DurableQueue
+from taskledger.recorder.rabbitmq import DurableQueue, Wanted
+from taskledger.recorder.redis_source import RedisSource, StreamUse
 from taskledger.recorder.source import Source
 from taskledger.recorder.subscription import Subscription
 
@@ -18,7 +19,7 @@ from taskledger.recorder.subscription import Subscription
 HEARTBEAT_S = 10
 #: seconds to connect
 CONNECT_S = 5
-#: seconds that an AMQP broker may take to answer a question
+#: seconds that a broker may take to answer a question
 ANSWER_S = 15
 #: seconds between two pings on an idle Redis subscription
 PING_S = 10
@@ -32,6 +33,7 @@ def sources(settings: Settings) -> Mapping[str, Source]:
 
 
 def source(settings: Settings, url: str) -> KombuSource:
+    """As sources, for one of the URLs."""
     address = mask_url(url)
     try:
         probe = _connection(settings, url)
@@ -46,8 +48,25 @@ def source(settings: Settings, url: str) -> KombuSource:
         return _connection(settings, url)
 
     if driver == "amqp":
-        return DurableQueue(connect, address, exchange, settings.queue_name, batch_size=settings.batch_size)
+        return DurableQueue(
+            connect, address, exchange, settings.queue_name, wanted(settings), batch_size=settings.batch_size
+        )
+    if driver == "redis":
+        return RedisSource(connect, address, exchange, settings.queue_name, stream_use(settings))
     return Subscription(connect, address, exchange, settings.queue_name, driver=driver)
+
+
+def wanted(settings: Settings) -> Wanted:
+    """How the settings would have the queue on RabbitMQ."""
+    return Wanted(settings.queue_type, settings.queue_bytes, settings.queue_days * 86_400)
+
+
+def stream_use(settings: Settings) -> StreamUse:
+    """How the settings would have the stream on Redis used."""
+    return StreamUse(
+        settings.durable_stream, settings.stream_name or "", settings.queue_name, settings.recorder_name,
+        settings.batch_size,
+    )  # fmt: skip
 
 
 def _exchange_name(app: Any) -> str:
@@ -70,6 +89,7 @@ def _adjust(options: dict[str, Any], driver: str, name: str) -> None:
     if driver == "redis":
         options.setdefault("socket_connect_timeout", CONNECT_S)
         options.setdefault("health_check_interval", PING_S)
+        options.setdefault("socket_timeout", ANSWER_S)
         # Redis takes no spaces in names.
         options.setdefault("client_name", name.replace(" ", "-"))
         # redis-py would reconnect and subscribe anew without a word, and nobody would know of the gap.

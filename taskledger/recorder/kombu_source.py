@@ -1,4 +1,4 @@
-"""Any broker that kombu can talk to, read raw: what its two kinds, DurableQueue and Subscription, have in common."""
+"""Any broker that kombu can talk to, read raw: what DurableQueue, RedisSource and Subscription have in common."""
 
 import time
 from abc import ABC, abstractmethod
@@ -17,10 +17,6 @@ from taskledger.recorder.source import Delivery, Opened, Promise, Tag, now_at
 PULSE_S = 1.0
 #: seconds; how long "is anything ready?" waits. Not 0: py-amqp then spins on a frame that is only half there
 READY_S = 0.001
-
-
-class Enough(Exception):  # noqa: N818 - not an error: it ends a read
-    """Raised into kombu's Redis transport, which else goes on reading as long as anything is ready."""
 
 
 class KombuSource(ABC):
@@ -43,6 +39,10 @@ class KombuSource(ABC):
         self._connection: Any = None
         self._channel: Any = None
         self._opening = 0
+        #: messages that wait at the broker, when last asked; None where that cannot be known
+        self.backlog: int | None = None
+        #: messages that the broker is known to have thrown away unread, since the start
+        self.lost = 0
         self._heard: list[Delivery] = []
         self._limit = 1
         self._lost: SourceLost | None = None
@@ -53,7 +53,7 @@ class KombuSource(ABC):
         self._opening += 1
         try:
             self._dial()
-            return Opened(self._listen(), self.promise)
+            return Opened(resumed=self._listen(), promise=self.promise)
         except Exception as error:  # Whatever a driver raises is translated here, at the edge.
             self._drop()
             raise trouble.of_opening(error, self.address) from error
@@ -124,15 +124,17 @@ class KombuSource(ABC):
         """Fill `_heard`, or set `_lost`."""
         try:
             self._keep_alive()
-            if not self._heard:
-                self._wait(timeout_s)
-            while len(self._heard) < self._limit:
-                self._drain(READY_S)
-        except Enough:
-            pass
+            self._fill(timeout_s)
         except Exception as error:  # noqa: BLE001 - as in open
             if not trouble.is_quiet(error):
                 self._lost = trouble.of_reading(error)
+
+    def _fill(self, timeout_s: float) -> None:
+        """Hear what is ready; TimeoutError when nothing came, or nothing more."""
+        if not self._heard:
+            self._wait(timeout_s)
+        while len(self._heard) < self._limit:
+            self._drain(READY_S)
 
     def _wait(self, timeout_s: float) -> None:
         """Until something is there; TimeoutError when nothing came."""

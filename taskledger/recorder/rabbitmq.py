@@ -1,7 +1,9 @@
 """RabbitMQ and other AMQP 0.9.1 brokers: a durable queue of our own, acknowledged once the ledger has its events."""
 
-from collections.abc import Callable
-from typing import Any
+import logging
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import amqp
 from kombu import Connection, Exchange, Queue
@@ -11,26 +13,68 @@ from taskledger.recorder.kombu_source import KombuSource
 from taskledger.recorder.raw import AMQPMessage, RawMessage
 from taskledger.recorder.source import Promise, Tag
 
+log = logging.getLogger(__name__)
+
 #: how many batches of unacknowledged messages the broker pushes ahead
 PREFETCH_BATCHES = 4
 #: messages; bounds memory whatever the batch size, and AMQP's own limit is 65,535
 MAX_PREFETCH = 10_000
+#: seconds that a message may be on its way within the broker
+SETTLE_S = 0.05
+
+
+_DIFFERS = re.compile(
+    r"inequivalent arg '(?P<name>[^']+)' for queue .*: received (?P<ours>.*) but current is (?P<is>.*)"
+)
+_VALUE = re.compile(r"(?:the value )?'(?P<text>.*?)'(?: of type '(?P<type>\w+)')?")
+
+
+class Wanted(NamedTuple):
+    """What our queue is declared with when it is not there yet."""
+
+    #: "quorum" or "classic"
+    type: str
+    #: the oldest messages go when more wait; 0: no bound
+    max_bytes: int
+    #: the broker removes the queue when nobody has read it for so long; 0: never
+    expires_s: int
+
+    def arguments(self, connection: Any) -> dict[str, Any]:
+        """As the broker on the other side of py-amqp's connection understands them."""
+        found: dict[str, Any] = {"x-queue-type": self.type}
+        if self.type == "quorum" and _limits_deliveries(connection):
+            found["x-delivery-limit"] = -1
+        if self.max_bytes:
+            found |= {"x-max-length-bytes": self.max_bytes, "x-overflow": "drop-head"}
+        if self.expires_s:
+            found["x-expires"] = self.expires_s * 1000
+        return found
 
 
 class DurableQueue(KombuSource):
     """Loses nothing: the queue outlives the recorder, and a message leaves it only after the commit.
 
     The queue is neither exclusive nor auto-delete, unlike the one that Celery's receiver declares
-    (celery/events/receiver.py), and is used as it is when it exists: its type and limits are its declarer's.
+    (celery/events/receiver.py), and is used as it is when it exists: its type and limits are its declarer's. Several
+    recorders on it share the work.
     """
 
     promise = Promise.DURABLE_QUEUE
     message_class = AMQPMessage
 
     def __init__(
-        self, connect: Callable[[], Connection], address: str, exchange: Exchange, queue: str, *, batch_size: int
+        self,
+        connect: Callable[[], Connection],
+        address: str,
+        exchange: Exchange,
+        queue: str,
+        wanted: Wanted,
+        *,
+        batch_size: int,
     ) -> None:
         super().__init__(connect, address, exchange, queue)
+        self._wanted = wanted
+        self._is_compared = False
         self._prefetch = min(PREFETCH_BATCHES * batch_size, MAX_PREFETCH)
         self._delivered = self._acknowledged = 0
 
@@ -42,7 +86,12 @@ class DurableQueue(KombuSource):
             ready = self._channel.queue_declare(self.queue, passive=True).message_count
         except Exception as error:  # Whatever a driver raises is translated here, at the edge.
             raise trouble.of_reading(error) from error
-        return not ready and not self._heard
+        self.backlog = int(ready)
+        if not ready and not self._heard:
+            # The nodes of a quorum queue agree on a message before it is counted, or delivered.
+            self._limit = 1
+            self._read(SETTLE_S)
+        return not ready and not self._heard and not self._lost
 
     def acknowledge(self, tag: Tag) -> None:
         if self._channel is None or tag.opening != self._opening or tag.number <= self._acknowledged:
@@ -58,23 +107,29 @@ class DurableQueue(KombuSource):
         self._channel.basic_qos(0, self._prefetch, a_global=False)
         queue = Queue(self.queue, self._exchange, "#", durable=True, exclusive=False, auto_delete=False)
         bound: Any = queue.bind(self._channel)
-        is_there = self._is_there()
         bound.exchange.declare()
-        if not is_there:
-            bound.queue_declare()
+        connection = self._connection.connection
+        is_there = exists(connection, self.queue)
+        if is_there:
+            self._compare(connection)
+        else:
+            declare(connection, self.queue, self._wanted)
         bound.queue_bind()
         self._consume(bound, no_ack=False)
         return is_there
 
-    def _is_there(self) -> bool:
-        # The broker closes a channel on which one asks for a queue that is not there: hence one of its own.
-        channel = self._connection.channel()
-        try:
-            channel.queue_declare(self.queue, passive=True)
-        except amqp.NotFound:
-            return False
-        channel.close()
-        return True
+    def _compare(self, connection: Any) -> None:
+        """Say once how the queue differs from what the settings would make of it."""
+        if self._is_compared:
+            return
+        self._is_compared = True
+        if differs := difference(connection, self.queue, self._wanted.arguments(connection)):
+            log.warning(
+                "the queue %s is used as it is, though it differs from the settings: %s (they say %s);"
+                " `taskledger queue remove` makes room for a new one",
+                self.queue, *differs,
+                extra={"action": "queue_differs"},
+            )  # fmt: skip
 
     def _hear(self, message: RawMessage) -> None:
         self._delivered = message.delivery_tag
@@ -85,3 +140,61 @@ class DurableQueue(KombuSource):
 
     def _check_health(self) -> None:
         self._connection.heartbeat_check()
+
+
+def exists(connection: Any, name: str) -> bool:
+    """Whether there is such a queue; `connection` is py-amqp's."""
+    # The broker closes a channel on which one asks for a queue that is not there: hence one of its own.
+    channel = connection.channel()
+    try:
+        channel.queue_declare(name, passive=True)
+    except amqp.NotFound:
+        return False
+    channel.close()
+    return True
+
+
+def declare(connection: Any, name: str, wanted: Wanted) -> None:
+    """Make the queue; a classic one where the broker has no other. One that came into being meanwhile is left alone."""
+    trial = connection.channel()
+    try:
+        trial.queue_declare(name, durable=True, auto_delete=False, arguments=wanted.arguments(connection))
+    except (amqp.PreconditionFailed, amqp.AMQPNotImplementedError) as error:
+        if _DIFFERS.search(str(error.reply_text)):
+            return
+        if wanted.type == "classic":
+            raise
+        log.warning("the broker has no %s queue (%s); a classic one it is", wanted.type, trouble.told(error))
+        declare(connection, name, wanted._replace(type="classic"))
+    else:
+        trial.close()
+
+
+def _limits_deliveries(connection: Any) -> bool:
+    """RabbitMQ 4 drops a message that twenty recorders in a row did not acknowledge, unless told not to.
+
+    Before, there was no limit; and 3.x takes the same -1 for a limit that the first redelivery is beyond, and drops it.
+    """
+    said = connection.server_properties
+    version = str(said.get("version", "")).partition(".")[0]
+    return said.get("product") == "RabbitMQ" and version.isdigit() and int(version) >= 4
+
+
+def difference(connection: Any, name: str, arguments: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What the queue has and these arguments say otherwise: (name=value, value). RabbitMQ tells one at a time."""
+    trial = connection.channel()
+    try:
+        trial.queue_declare(name, durable=True, auto_delete=False, arguments=dict(arguments))
+    except amqp.PreconditionFailed as error:
+        found = _DIFFERS.search(str(error.reply_text))
+        if found is None:
+            return trouble.told(error), "otherwise"
+        return f"{found['name']}={_said(found['is'])}", _said(found["ours"]) or "none"
+    trial.close()
+    return None
+
+
+def _said(text: str) -> str:
+    """`the value '7' of type 'signedint'`, `'7'` and `none` as RabbitMQ says them, as 7, 7 and nothing."""
+    value = _VALUE.match(text.strip())
+    return value["text"] if value else ""

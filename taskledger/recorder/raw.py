@@ -1,6 +1,9 @@
 """Messages as kombu's channels make them, but raw: no decompression, no deserialization, no trust in the envelope."""
 
+import json
 from typing import Any
+
+import orjson
 
 #: characters of an unreadable envelope that are kept
 MAX_ENVELOPE_CHARS = 64 * 1024
@@ -23,7 +26,8 @@ class RawMessage:
         self.content_encoding = _text(properties.get("content_encoding"))
         self.delivery_tag = number
         self.refused: str | None = None
-        if isinstance(headers, dict) and headers.get("compression"):
+        self.headers: dict[str, Any] = headers if isinstance(headers, dict) else {}
+        if self.headers.get("compression"):
             self.refused = "compressed"
 
 
@@ -44,7 +48,7 @@ class VirtualMessage(RawMessage):
 
     def __init__(self, payload: Any, channel: Any = None) -> None:
         try:
-            body, properties = _unwrap(payload, channel)
+            body, properties = unwrap(payload, channel)
         except (AttributeError, KeyError, TypeError, ValueError):
             kept = repr(payload)[:MAX_ENVELOPE_CHARS].encode("utf-8", "backslashreplace")
             super().__init__(kept, {}, None, None)
@@ -54,14 +58,28 @@ class VirtualMessage(RawMessage):
 
 
 class BrokenEnvelope(RawMessage):
-    """Stands for a message on which kombu itself stumbled; of its bytes nothing is left but what kombu said."""
+    """Stands for a message whose envelope cannot be read; `left` is what there is of it."""
 
-    def __init__(self, error: Exception) -> None:
-        super().__init__(repr(error)[:MAX_ENVELOPE_CHARS].encode("utf-8", "backslashreplace"), {}, None, None)
+    def __init__(self, left: bytes | Exception) -> None:
+        kept = left if isinstance(left, bytes) else repr(left)[:MAX_ENVELOPE_CHARS].encode("utf-8", "backslashreplace")
+        super().__init__(kept, {}, None, None)
         self.refused = "bad-envelope"
 
 
-def _unwrap(payload: Any, channel: Any) -> tuple[bytes, dict[str, Any]]:
+def published(data: bytes, channel: Any) -> RawMessage:
+    """The message in what kombu published on Redis: an envelope in JSON, if it was kombu."""
+    try:
+        payload = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        try:
+            # NaN and lone surrogates are no JSON to orjson, but Python's json writes them.
+            payload = json.loads(data)
+        except (ValueError, RecursionError):
+            return BrokenEnvelope(data)
+    return VirtualMessage(payload, channel)
+
+
+def unwrap(payload: Any, channel: Any) -> tuple[bytes, dict[str, Any]]:
     """The body and what is said of it (kombu/transport/virtual/base.py, `Message`)."""
     body = channel.decode_body(payload["body"], payload["properties"].get("body_encoding"))
     said = {"content_type": payload.get("content-type"), "content_encoding": payload.get("content-encoding")}

@@ -9,6 +9,8 @@ class Promise(StrEnum):
     """What a way of reading can promise about events that nobody read, or that were read and not yet written."""
 
     DURABLE_QUEUE = "durable queue"
+    DURABLE_STREAM = "durable stream"
+    DURABLE_IN_PART = "durable stream in part"
     COUNTED_LOSS = "counted loss"
     IN_PROCESS = "in process"
 
@@ -18,12 +20,20 @@ class Promise(StrEnum):
 
     @property
     def keeps(self) -> bool:
-        """Whether the broker delivers again what was not acknowledged, so that nobody needs to take it at once."""
-        return self is not Promise.COUNTED_LOSS and self is not Promise.IN_PROCESS
+        """Whether the broker delivers all again that was not acknowledged, so that nobody needs to take it at once.
+
+        Where it does so in part, the deliveries that have a tag are those.
+        """
+        return self in {Promise.DURABLE_QUEUE, Promise.DURABLE_STREAM}
 
 
 _SENTENCES = {
     Promise.DURABLE_QUEUE: "The broker keeps every event until the ledger has it, also while no recorder runs.",
+    Promise.DURABLE_STREAM: "Redis keeps every event in a stream until the ledger has it, also while no recorder runs.",
+    Promise.DURABLE_IN_PART: (
+        "Redis keeps the events of the workers that write to its stream; those of the others are lost while nobody"
+        " listens, and the time is shown as a gap."
+    ),
     Promise.COUNTED_LOSS: "The broker keeps nothing: what it sends while nobody listens is lost, and shown as a gap.",
     Promise.IN_PROCESS: "Events pass through the memory of this process, and end with it.",
 }
@@ -50,7 +60,8 @@ class Delivery(NamedTuple):
     body: bytes
     content_type: str
     content_encoding: str
-    #: None where the transport has no acknowledgement
+    #: None where the broker does not keep it. What has a tag comes again after the connection broke, and must not be
+    #: thrown away meanwhile: a later tag acknowledges it as well
     tag: Tag | None
     #: when it reached this process; microseconds since the epoch
     received_at: int
@@ -59,7 +70,7 @@ class Delivery(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """What opening a source found. `resumed`: a durable queue was there already, so nothing was missed meanwhile."""
+    """What opening a source found. `resumed`: the broker kept everything meanwhile, so nothing was missed."""
 
     resumed: bool
     promise: Promise
@@ -81,7 +92,16 @@ class Source(Protocol):
         """The name of the queue it reads."""
 
     @property
-    def promise(self) -> Promise: ...
+    def promise(self) -> Promise:
+        """What it can promise now; what `open` says counts for what comes over that opening."""
+
+    @property
+    def backlog(self) -> int | None:
+        """Messages that wait at the broker, when it was last asked; None where that cannot be known."""
+
+    @property
+    def lost(self) -> int:
+        """Messages that the broker is known to have thrown away unread since the start of this process."""
 
     def open(self) -> Opened:
         """Connect and listen: what is sent from the return on is received."""

@@ -23,6 +23,9 @@ class StubSource:
     def __init__(self, promise: Promise = Promise.DURABLE_QUEUE, queue: str = "taskledger") -> None:
         self.promise = promise
         self.queue = queue
+        self.backlog: int | None = None
+        #: what the broker is said to have thrown away
+        self.lost = 0
         #: how many messages the ledger is said to have
         self.acknowledged = 0
         #: what the next attempts to open fail with
@@ -40,7 +43,7 @@ class StubSource:
         content_encoding: str = "utf-8",
         refused: str | None = None,
     ) -> None:
-        """What a worker does; lost when nobody listens and the promise is no durable queue."""
+        """What a worker does; lost when nobody listens and the promise is not to keep it."""
         with self._changed:
             if self._is_open or self._keeps_all(was_opened=self._opening > 0):
                 self._ready.append(_Message(body, content_type, content_encoding, refused))
@@ -86,11 +89,11 @@ class StubSource:
         self.disconnect()
 
     def _keeps_all(self, *, was_opened: bool) -> bool:
-        return was_opened and self.promise is Promise.DURABLE_QUEUE
+        return was_opened and self.promise.keeps
 
     def _deliver(self, message: _Message) -> Delivery:
         tag = None
-        if self.promise is Promise.DURABLE_QUEUE:
+        if self.promise.keeps:
             self._number += 1
             tag = Tag(self._opening, self._number)
             self._unacknowledged.append((self._number, message))
@@ -103,5 +106,5 @@ class StubSource:
         self._is_open = False
         self._ready.extendleft(message for _, message in reversed(self._unacknowledged))
         self._unacknowledged.clear()
-        if self.promise is not Promise.DURABLE_QUEUE:
+        if not self.promise.keeps:
             self._ready.clear()

@@ -1,4 +1,4 @@
-"""Brokers that keep nothing for us: Redis pub/sub, the in-process transport, and whatever else kombu knows."""
+"""Brokers that keep nothing for us, and that are not Redis: the in-process transport, and whatever else kombu knows."""
 
 import time
 import uuid
@@ -9,35 +9,27 @@ from typing import Any
 from kombu import Connection, Exchange, Queue
 
 from taskledger.errors import SourceLost
-from taskledger.recorder.kombu_source import READY_S, Enough, KombuSource
+from taskledger.recorder.kombu_source import READY_S, KombuSource
 from taskledger.recorder.raw import BrokenEnvelope, RawMessage, VirtualMessage
 from taskledger.recorder.source import Promise, Tag
 
-#: seconds that Redis may take to confirm a subscription
-CONFIRM_S = 5.0
 #: seconds; kombu's in-process transport sleeps between looks, so the looks are short
 SHORT_LOOK_S = 0.02
 #: seconds after which a queue that a killed recorder left behind may be removed (Celery's own, celery/app/defaults.py)
 EXPIRES_S = 60.0
-#: pings without an answer after which the connection is dead
-MISSED_PINGS = 2
 #: broken envelopes in a row after which it must be the connection that is broken
 MAX_BROKEN = 1000
 
 
 class Subscription(KombuSource):
-    """Hears what is sent while it listens; there is nothing to acknowledge.
-
-    kombu's Redis transport counts KeyError among its connection errors, so one message with a bad envelope looks like a
-    lost connection (kombu/transport/redis.py, get_redis_error_classes); here it costs that message only.
-    """
+    """Hears what is sent while it listens; there is nothing to acknowledge."""
 
     message_class = VirtualMessage
 
     def __init__(
         self, connect: Callable[[], Connection], address: str, exchange: Exchange, queue: str, *, driver: str
     ) -> None:
-        """`driver` is the transport's driver_type: "redis", "memory", …"""
+        """`driver` is the transport's driver_type: "memory", …"""
         super().__init__(connect, address, exchange, f"{queue}.{uuid.uuid4()}")
         self._driver = driver
         self.promise = Promise.IN_PROCESS if driver == "memory" else Promise.COUNTED_LOSS
@@ -61,24 +53,11 @@ class Subscription(KombuSource):
         self._bound = queue.bind(self._channel)
         self._bound.declare()
         self._consume(self._bound, no_ack=True)
-        if self._driver == "redis":
-            self._await_confirmation()
         return False
-
-    def _await_confirmation(self) -> None:
-        """The subscription is sent with the first read, and Redis answers before it sends anything else."""
-        try:
-            self._drain(CONFIRM_S)
-        except Enough:
-            pass
-        except TimeoutError as error:
-            raise SourceLost(f"Redis did not confirm the subscription within {CONFIRM_S:.0f} s") from error
 
     def _hear(self, message: RawMessage) -> None:
         super()._hear(message)
         self._broken = 0
-        if len(self._heard) >= self._limit:
-            raise Enough
 
     def _wait(self, timeout_s: float) -> None:
         if self._driver != "memory":
@@ -93,26 +72,13 @@ class Subscription(KombuSource):
 
     def _drain(self, timeout_s: float) -> None:
         try:
-            if not self._drain_buffered():
-                super()._drain(timeout_s)
-        except Enough:
-            raise
+            super()._drain(timeout_s)
         except Empty:
-            pass  # kombu has told the log of text that is no JSON, and goes on
+            pass  # kombu goes on, and so do we
         except Exception as error:  # A hostile envelope makes kombu raise anything.
             if self._is_of_connection(error):
                 raise
             self._hear_broken(error)
-
-    def _drain_buffered(self) -> bool:
-        """Read on where kombu was stopped: what redis-py took off the socket does not make it readable again."""
-        if self._driver != "redis" or self._connection is None:
-            return False
-        connection = self._channel.subclient.connection
-        is_ready = connection is not None and connection.can_read(timeout=0)
-        if is_ready:
-            self._channel.handlers["LISTEN"]()
-        return is_ready
 
     def _is_of_connection(self, error: Exception) -> bool:
         known = (OSError, SourceLost, *self._connection.connection_errors, *self._connection.channel_errors)
@@ -136,10 +102,4 @@ class Subscription(KombuSource):
         self._connection.release()
 
     def _check_health(self) -> None:
-        """The check that kombu has needs its event loop, and mends without telling: the gap would not be known."""
-        if self._driver != "redis":
-            return
-        client = self._channel.subclient
-        if client.health_check_response_counter >= MISSED_PINGS:
-            raise SourceLost(f"Redis did not answer {MISSED_PINGS} pings")
-        client.check_health()
+        """Nothing to look at: these transports ask their broker anew for each message."""

@@ -1,4 +1,4 @@
-"""What every source holds to, on the stub, in process, on Redis and on RabbitMQ."""
+"""What every source holds to, on the stub, in process, on Redis with and without its stream, and on RabbitMQ."""
 
 import json
 import pickle
@@ -11,21 +11,22 @@ import wires
 from wires import Wire, hear
 
 from taskledger.errors import SourceLost
-from taskledger.recorder.source import Promise
 
 
 def made(request: pytest.FixtureRequest) -> Iterator[Wire]:
-    names = {"redis": ["redis_url"], "rabbitmq": ["rabbitmq_url", "queue_name"]}.get(request.param, [])
+    names = {"redis": ["redis_url"], "stream": ["redis_url"], "rabbitmq": ["rabbitmq_url", "queue_name"]}.get(
+        request.param, []
+    )
     with getattr(wires, request.param)(*map(request.getfixturevalue, names)) as wire:
         yield wire
 
 
 #: each kind of broker, with nothing on it
-wire = pytest.fixture(made, params=["stub", "memory", "redis", "rabbitmq"], name="wire")
+wire = pytest.fixture(made, params=["stub", "memory", "redis", "stream", "rabbitmq"], name="wire")
 #: those with a connection that can be cut
-distant = pytest.fixture(made, params=["stub", "redis", "rabbitmq"], name="distant")
+distant = pytest.fixture(made, params=["stub", "redis", "stream", "rabbitmq"], name="distant")
 #: those that keep what nobody acknowledged
-keeping = pytest.fixture(made, params=["stub", "rabbitmq"], name="keeping")
+keeping = pytest.fixture(made, params=["stub", "stream", "rabbitmq"], name="keeping")
 
 
 def read(deliveries: list[Any]) -> list[Any]:
@@ -188,7 +189,7 @@ class TestConnection:
         source = wire.source()
 
         assert source.open().promise is source.promise
-        assert (source.promise is Promise.DURABLE_QUEUE) is wire.keeps
+        assert source.promise.keeps is wire.keeps
 
 
 class TestAcknowledgement:

@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from celery.events.dispatcher import EventDispatcher
 from celery.events.event import get_exchange
 from proxy import Proxy
+from redis import Redis
 
 from taskledger.config import Settings
+from taskledger.integrations import durable
 from taskledger.recorder import brokers
 from taskledger.recorder.source import Delivery, Source
 from taskledger.recorder.stub import StubSource
 
 
-class KeepingDispatcher(EventDispatcher):
-    """Celery's own dispatcher; it also keeps every event that it sends."""
+class Keeping:
+    """What is put before an app's dispatcher: it also keeps every event that is sent."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.sent: list[dict[str, Any]] = []
@@ -29,6 +30,11 @@ class KeepingDispatcher(EventDispatcher):
     def _publish(self, event: Any, *args: Any, **options: Any) -> Any:
         self.sent += copy.deepcopy(event if isinstance(event, list) else [event])
         return super()._publish(event, *args, **options)
+
+
+def keeping(app: Celery, connection: Any, **options: Any) -> Any:
+    """The app's own dispatcher; it also keeps every event that it sends."""
+    return type("KeepingDispatcher", (Keeping, app.events.Dispatcher), {})(connection, **options)
 
 
 class Wire:
@@ -63,11 +69,11 @@ def stub() -> Iterator[Wire]:
             source.send(json.dumps(event).encode())
 
     @contextmanager
-    def dispatcher(**options: Any) -> Iterator[KeepingDispatcher]:
+    def dispatcher(**options: Any) -> Iterator[Any]:
         with app.connection_for_write() as connection:
-            keeping = KeepingDispatcher(connection, app=app, hostname="worker@stub", **options)
-            keeping.producer = Producer()
-            yield keeping
+            made = keeping(app, connection, hostname="worker@stub", **options)
+            made.producer = Producer()
+            yield made
 
     def publish(body: bytes, content_type: str = "application/json", encoding: str = "utf-8", **headers: Any) -> None:
         source.send(body, content_type, encoding, "compressed" if headers else None)
@@ -88,6 +94,13 @@ def redis(url: str) -> Iterator[Wire]:
 
 
 @contextmanager
+def stream(url: str) -> Iterator[Wire]:
+    """Redis, with workers that all write to the stream."""
+    with Proxy(url, 6379) as proxy, _kombu(url, proxy.url, cut=proxy.cut, keeps=True, is_durable=True) as wire:
+        yield wire
+
+
+@contextmanager
 def rabbitmq(url: str, queue_name: str) -> Iterator[Wire]:
     with Proxy(url, 5672) as proxy, _kombu(url, proxy.url, queue_name, cut=proxy.cut, keeps=True) as wire:
         yield wire
@@ -95,21 +108,37 @@ def rabbitmq(url: str, queue_name: str) -> Iterator[Wire]:
 
 @contextmanager
 def _kombu(
-    worker_url: str, source_url: str, queue_name: str = "taskledger", *, keeps: bool = False, cut: Any = None
+    worker_url: str,
+    source_url: str,
+    queue_name: str = "taskledger",
+    *,
+    keeps: bool = False,
+    is_durable: bool = False,
+    cut: Any = None,
 ) -> Iterator[Wire]:
     """Workers and source share an exchange of their own, so that tests do not hear one another."""
     app = Celery("wire", broker=worker_url, set_as_current=False)
     app.conf.event_exchange = f"celeryev-{uuid.uuid4().hex}"
+    if is_durable:
+        durable.install(app)
     settings = Settings(
-        broker_url=source_url, celery_app=app, queue_name=queue_name, recorder_name=app.conf.event_exchange
+        broker_url=source_url,
+        celery_app=app,
+        queue_name=queue_name,
+        recorder_name=app.conf.event_exchange,
+        durable_stream="on" if is_durable else "auto",
     )
 
     @contextmanager
-    def dispatcher(**options: Any) -> Iterator[KeepingDispatcher]:
+    def dispatcher(**options: Any) -> Iterator[Any]:
         with app.connection_for_write() as connection:
-            yield KeepingDispatcher(connection, app=app, hostname="worker@wire", **options)
+            yield keeping(app, connection, hostname="worker@wire", **options)
 
     def publish(body: bytes, content_type: str = "application/json", encoding: str = "utf-8", **headers: Any) -> None:
+        if is_durable and not headers:
+            # Order holds within the stream, not between it and what is published beside it.
+            append(worker_url, app.conf.event_exchange, body, content_type, encoding)
+            return
         with app.connection_for_write() as connection:
             connection.Producer(exchange=get_exchange(connection, app.conf.event_exchange)).publish(
                 body, "task.sent", content_type=content_type, content_encoding=encoding, headers=headers
@@ -124,6 +153,13 @@ def _kombu(
 
         yield Wire(source, publish, dispatcher, keeps=keeps, cut=cut)
     app.close()
+
+
+def append(url: str, exchange: str, body: bytes, content_type: str, encoding: str) -> None:
+    """What a stranger may append to the stream of that exchange."""
+    with Redis.from_url(url) as client:
+        fields = {"body": body, "content-type": content_type, "content-encoding": encoding}
+        client.xadd(durable.stream_name(exchange), fields)
 
 
 def hear(source: Source, number: int, *, limit: int = 1000) -> list[Delivery]:
