@@ -27,7 +27,14 @@ _VARIABLE = re.compile(
     r"|\d+(?:\.\d+)?"
 )
 _RETRY = "celery.exceptions.Retry"
+#: "Retry in 2s: ValueError('x')" (celery/exceptions.py, Retry.__str__)
+_CAUSE = re.compile(r"Retry[^:]*?(?: \d+:\d+:[^:]+)?: (?P<cause>[A-Za-z_][\w.]*\(.*)$", re.DOTALL)
 _CHAIN = re.compile(r"\n(?:During handling of the above exception|The above exception was the direct cause)")
+#: errors of Python that quote a name of the program, not a value
+_NAMING = frozenset(
+    {"KeyError", "AttributeError", "NameError", "UnboundLocalError", "ImportError", "ModuleNotFoundError"}
+)
+_IDENTIFIER = re.compile(r"'[A-Za-z_][A-Za-z_.]{0,60}'")
 # Celery's stand-in when the real exception could not be pickled or the child was killed: it says nothing.
 _EMPTY = frozenset({"ExceptionWithTraceback", "ExceptionInfo", "UnpickleableExceptionWrapper"})
 
@@ -42,8 +49,12 @@ class Failure(NamedTuple):
     @property
     def title(self) -> str:
         """Class and message with what varies replaced by `*`."""
-        message = _VARIABLE.sub("*", self.message).strip()
+        message = _VARIABLE.sub(self._star, self.message).strip()
         return (f"{self.cls}: {message}" if message else self.cls)[:MAX_TITLE_CHARS]
+
+    def _star(self, found: re.Match[str]) -> str:
+        """A star for what varies; the names that Python itself quotes in an error are the error."""
+        return found[0] if self.cls in _NAMING and _IDENTIFIER.fullmatch(found[0]) else "*"
 
     @property
     def text(self) -> str:
@@ -59,9 +70,10 @@ def describe(exception: str | None, traceback: str | None) -> Failure:
     """
     trace = traceback or ""
     cls, message = _last_line(trace) or _repr(exception or "")
-    if cls == _RETRY and exception:
-        # The traceback of a retry ends in Celery's own Retry; what went wrong stands in the repr and before the chain.
-        cls, message = _repr(exception)
+    if cls == _RETRY:
+        # The traceback of a retry ends in Celery's own Retry; what went wrong stands in its message, and before the chain.
+        told = _CAUSE.match(message)
+        cls, message = _repr(told["cause"] if told else exception or "")
         trace = _CHAIN.split(trace)[0]
     return Failure(cls.rpartition(".")[2] or "Error", message, _frame(trace))
 

@@ -1,6 +1,7 @@
 """What the ledger knows of one task: a projection of the set of its events, so order and repetition cannot matter."""
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -176,7 +177,7 @@ def _add(drafts: list[_Draft], event: Event) -> _Draft:
     return drafts[-1]
 
 
-def _end(drafts: list[_Draft], event: Event, attempts: Set[int | None]) -> None:
+def _end(drafts: list[_Draft], event: Event, attempts: AbstractSet[int | None]) -> None:
     """Close the run this event ends: one that is running here, else one that waits here, else one nobody saw begin."""
     here = [draft for draft in drafts if draft.worker == event.hostname]
     running = [draft for draft in here if draft.started is not None and draft.ended is None]
@@ -190,7 +191,7 @@ def _end(drafts: list[_Draft], event: Event, attempts: Set[int | None]) -> None:
     (waiting[0] if waiting else _add(drafts, event)).ended = event
 
 
-def _ended_by(running: Sequence[_Draft], event: Event, attempts: Set[int | None]) -> _Draft:
+def _ended_by(running: Sequence[_Draft], event: Event, attempts: AbstractSet[int | None]) -> _Draft:
     """Which of the runs that go on at once on one worker this event ends: the oldest that can have ended so.
 
     A quick attempt may succeed before the worker tells that the one before it was retried. But an attempt that another

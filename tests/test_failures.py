@@ -35,7 +35,8 @@ def test_a_retry_tells_what_went_wrong():
         'Traceback (most recent call last):\n  File "/srv/app/proj.py", line 40, in charge\n    raise self.retry()\n'
     )
     end = "celery.exceptions.Retry: Retry in 2s: ValueError('invalid card for customer 7215')\n"
-    failure = describe("ValueError('invalid card for customer 7215')", TRACEBACK + chain + retry + end)
+    exception = "Retry(Retry(...), ValueError('invalid card for customer 7215'), 2)"
+    failure = describe(exception, TRACEBACK + chain + retry + end)
 
     assert (failure.text, failure.frame) == ("ValueError: invalid card for customer 7215", "proj.py:35 in charge")
 
@@ -85,6 +86,25 @@ def test_a_message_of_several_lines_is_kept():
 def test_what_varies_does_not_split_a_group(one, other):
     """Numbers, ids and paths in the message make no new group."""
     assert fingerprint("t", describe(one, None)) == fingerprint("t", describe(other, None))
+
+
+@pytest.mark.parametrize(
+    ("traceback", "title"),
+    [
+        ("KeyError: 'template'\n", "KeyError: 'template'"),
+        ("KeyError: 'order-4711'\n", "KeyError: *"),
+        (
+            "AttributeError: 'NoneType' object has no attribute 'id'\n",
+            "AttributeError: 'NoneType' object has no attribute 'id'",
+        ),
+        ("ValueError: no 'funds'\n", "ValueError: no *"),
+        ("celery.exceptions.Retry: Retry at 2026-11-22 08:00:00+00:00: OSError('no')\n", "OSError: no"),
+        ("celery.exceptions.Retry: Retry in 2s\n", "Error"),
+    ],
+)
+def test_names_that_python_quotes_stay_in_the_title(traceback, title):
+    """The missing key or attribute is what went wrong; other quoted values vary."""
+    assert describe(None, traceback).title == title
 
 
 def test_task_class_and_frame_split_groups():

@@ -144,7 +144,7 @@ def test_failures_are_grouped(ledger):
     assert (newest.task_name, newest.frame, newest.queues) == ("billing.charge", "proj.py:35 in charge", ("billing",))
     assert (newest.first_at, newest.last_at, newest.workers) == (NOON_AT + 1_500_000, NOON_AT + 61_500_000, 1)
     assert (sum(newest.trend), len(newest.trend)) == (2, 24)
-    assert (other.title, other.number) == ("KeyError: *", 1)
+    assert (other.title, other.number) == ("KeyError: 'template'", 1)
     assert failure_group(ledger, newest.fingerprint, DAY) == newest
 
 
