@@ -28,7 +28,7 @@ _VARIABLE = re.compile(
 )
 _RETRY = "celery.exceptions.Retry"
 #: "Retry in 2s: ValueError('x')" (celery/exceptions.py, Retry.__str__)
-_CAUSE = re.compile(r"Retry[^:]*?(?: \d+:\d+:[^:]+)?: (?P<cause>[A-Za-z_][\w.]*\(.*)$", re.DOTALL)
+_CAUSE = re.compile(r": (?P<cause>[A-Za-z_][\w.]*\(.*)$", re.DOTALL)
 _CHAIN = re.compile(r"\n(?:During handling of the above exception|The above exception was the direct cause)")
 #: errors of Python that quote a name of the program, not a value
 _NAMING = frozenset(
@@ -71,8 +71,8 @@ def describe(exception: str | None, traceback: str | None) -> Failure:
     trace = traceback or ""
     cls, message = _last_line(trace) or _repr(exception or "")
     if cls == _RETRY:
-        # The traceback of a retry ends in Celery's own Retry; what went wrong stands in its message, and before the chain.
-        told = _CAUSE.match(message)
+        # The traceback of a retry ends in Celery's own Retry; what went wrong stands in its message, before the chain.
+        told = _CAUSE.search(message)
         cls, message = _repr(told["cause"] if told else exception or "")
         trace = _CHAIN.split(trace)[0]
     return Failure(cls.rpartition(".")[2] or "Error", message, _frame(trace))
