@@ -110,10 +110,9 @@ class Settings:
         default="auto",
     )  # fmt: skip
     stream_name: str | None = _option("--stream-name", "NAME", "Name of that stream.", default=None)
-    accept: frozenset[str] = _option(
-        "--accept", "WORDS", "What events may be written in: json, msgpack, yaml.", parsing.serializers,
-        default=frozenset({"json"}),
-    )  # fmt: skip
+    accept: str = _option(
+        "--accept", "WORDS", "What events may be written in: json, msgpack, yaml.", parsing.serializers, default="json"
+    )
     spool_folder: Path = _option(
         "--spool-folder", "PATH", "Where events wait for a database that is away.", parsing.folder,
         default_factory=default_spool_folder,

@@ -61,12 +61,12 @@ def folder(text: str) -> Path:
     return Path(text).expanduser()
 
 
-def serializers(text: str) -> frozenset[str]:
-    """The words, and json whatever they are; pickle is never among them, because reading it runs code."""
+def serializers(text: str) -> str:
+    """The words in order, with json whatever they are; never pickle, because reading it runs code."""
     words = {word.strip().lower() for word in text.split(",")} - {""}
     if not words <= SERIALIZERS:
         raise ValueError(f"must be words of {', '.join(sorted(SERIALIZERS))}, separated by commas")
-    return frozenset(words | {"json"})
+    return ",".join(sorted(words | {"json"}))
 
 
 def yes_or_no(text: str) -> bool:

@@ -1,10 +1,10 @@
 """From settings to sources: which kind of broker a URL names, and how to connect to it as the Celery app would."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from celery.events.event import EVENT_EXCHANGE_NAME, get_exchange
-from kombu import Connection
+from kombu import Connection, Exchange
 
 from taskledger.config import Settings, mask_url
 from taskledger.errors import SettingsError
@@ -34,6 +34,29 @@ def sources(settings: Settings) -> Mapping[str, Source]:
 
 def source(settings: Settings, url: str) -> KombuSource:
     """As sources, for one of the URLs."""
+    where = place(settings, url)
+    at = (where.connect, where.address, where.exchange)
+    if where.driver == "amqp":
+        return DurableQueue(*at, settings.queue_name, wanted(settings), batch_size=settings.batch_size)
+    if where.driver == "redis":
+        return RedisSource(*at, settings.queue_name, stream_use(settings))
+    return Subscription(*at, settings.queue_name, driver=where.driver)
+
+
+class Place(NamedTuple):
+    """A broker: how to connect to it, and where Celery's events are on it."""
+
+    #: makes a connection that is not connected yet
+    connect: Callable[[], Connection]
+    #: its URL, masked
+    address: str
+    exchange: Exchange
+    #: kombu's name for the kind: "amqp", "redis", "memory", …
+    driver: str
+
+
+def place(settings: Settings, url: str) -> Place:
+    """What kombu makes of the URL. SettingsError when it makes no sense, or when Celery sends no events there."""
     address = mask_url(url)
     try:
         probe = _connection(settings, url)
@@ -43,17 +66,7 @@ def source(settings: Settings, url: str) -> KombuSource:
         raise trouble.of_url(error, address) from error
     if driver in WITHOUT_EVENTS:
         raise SettingsError(f"Celery sends no events over {address}; it does over Redis and RabbitMQ.")
-
-    def connect() -> Connection:
-        return _connection(settings, url)
-
-    if driver == "amqp":
-        return DurableQueue(
-            connect, address, exchange, settings.queue_name, wanted(settings), batch_size=settings.batch_size
-        )
-    if driver == "redis":
-        return RedisSource(connect, address, exchange, settings.queue_name, stream_use(settings))
-    return Subscription(connect, address, exchange, settings.queue_name, driver=driver)
+    return Place(lambda: _connection(settings, url), address, exchange, driver)
 
 
 def wanted(settings: Settings) -> Wanted:

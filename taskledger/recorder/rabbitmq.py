@@ -21,12 +21,14 @@ PREFETCH_BATCHES = 4
 MAX_PREFETCH = 10_000
 #: seconds that a message may be on its way within the broker
 SETTLE_S = 0.05
+#: a queue has at most about that many arguments that we may guess wrong
+MAX_GUESSES = 12
 
 
 _DIFFERS = re.compile(
-    r"inequivalent arg '(?P<name>[^']+)' for queue .*: received (?P<ours>.*) but current is (?P<is>.*)"
+    r"inequivalent arg '(?P<name>[^']+)' for queue .*: received (?P<ours>.*) but current is (?P<value>.*)"
 )
-_VALUE = re.compile(r"(?:the value )?'(?P<text>.*?)'(?: of type '(?P<type>\w+)')?")
+_VALUE = re.compile(r"(?:the value )?'(?P<text>.*?)'")
 
 
 class Wanted(NamedTuple):
@@ -125,10 +127,10 @@ class DurableQueue(KombuSource):
         self._is_compared = True
         if differs := difference(connection, self.queue, self._wanted.arguments(connection)):
             log.warning(
-                "the queue %s is used as it is, though it differs from the settings: %s (they say %s);"
+                "the queue %s is used as it is, though its %s is %s and the settings say %s;"
                 " `taskledger queue remove` makes room for a new one",
-                self.queue, *differs,
-                extra={"action": "queue_differs"},
+                self.queue, differs.name, differs.value or "not set", differs.ours or "none",
+                extra={"action": "queue_differs", **differs._asdict()},
             )  # fmt: skip
 
     def _hear(self, message: RawMessage) -> None:
@@ -180,21 +182,43 @@ def _limits_deliveries(connection: Any) -> bool:
     return said.get("product") == "RabbitMQ" and version.isdigit() and int(version) >= 4
 
 
-def difference(connection: Any, name: str, arguments: Mapping[str, Any]) -> tuple[str, str] | None:
-    """What the queue has and these arguments say otherwise: (name=value, value). RabbitMQ tells one at a time."""
+class Difference(NamedTuple):
+    """What a queue has, and what was asked of it. None stands for "not set"."""
+
+    name: str
+    value: str | int | None
+    ours: str | int | None
+
+
+def difference(connection: Any, name: str, arguments: Mapping[str, Any]) -> Difference | None:
+    """Where the queue, which must be there, is not what these arguments say. RabbitMQ tells one at a time."""
     trial = connection.channel()
     try:
         trial.queue_declare(name, durable=True, auto_delete=False, arguments=dict(arguments))
     except amqp.PreconditionFailed as error:
         found = _DIFFERS.search(str(error.reply_text))
         if found is None:
-            return trouble.told(error), "otherwise"
-        return f"{found['name']}={_said(found['is'])}", _said(found["ours"]) or "none"
+            raise
+        return Difference(found["name"], _said(found["value"]), _said(found["ours"]))
     trial.close()
     return None
 
 
-def _said(text: str) -> str:
-    """`the value '7' of type 'signedint'`, `'7'` and `none` as RabbitMQ says them, as 7, 7 and nothing."""
+def arguments_of(connection: Any, name: str, guess: Mapping[str, Any]) -> dict[str, str | int]:
+    """The arguments of a queue that is there. AMQP cannot be asked for them, but it tells how a guess differs."""
+    known = dict(guess)
+    for _ in range(MAX_GUESSES):
+        differs = difference(connection, name, known)
+        if differs is None or not differs.name.startswith("x-"):
+            break
+        known[differs.name] = differs.value
+        known = {key: value for key, value in known.items() if value is not None}
+    return known
+
+
+def _said(text: str) -> str | int | None:
+    """`the value '7' of type 'signedint'`, `'7'` and `none`, as RabbitMQ says them, as 7, 7 and None."""
     value = _VALUE.match(text.strip())
-    return value["text"] if value else ""
+    if value is None:
+        return None
+    return int(value["text"]) if re.fullmatch(r"-?[0-9]+", value["text"]) else value["text"]

@@ -104,26 +104,20 @@ class RedisSource(KombuSource):
     def _listen(self) -> bool:
         self._unacknowledged.clear()
         self._number = 0
-        pool = self._pool()
+        pool = pool_of(self._channel)
         self._client = redis.Redis(connection_pool=pool)
         # Subscribed first: what is appended from now on is published as well, should the stream not be there yet.
         line = pool.connection_class(**{**pool.connection_kwargs, "protocol": 2})
         self._subscriber = Subscriber(line, self._patterns())
         self._stream = None
-        self._key = getattr(self._channel, "global_keyprefix", "") + (self._use.name or PREFIX + self._exchange.name)
+        self._key = key_of(self._channel, self._exchange.name, self._use)
         return self._join()
-
-    def _pool(self) -> Any:
-        """Connections as the channel would make them, but for one thing: none mends itself in secret."""
-        pool = self._channel._get_pool()  # noqa: SLF001 - the only place where kombu puts all of its options together
-        pool.connection_kwargs["retry"] = Retry(NoBackoff(), 0)
-        return pool
 
     def _patterns(self) -> list[str]:
         """Where kombu publishes the events (kombu/transport/redis.py)."""
         channel, name = self._channel, self._exchange.name
         several = getattr(channel, "_get_publish_topics", None)  # kombu 5.7 has them, for Sentinel
-        topics = several(name, "*") if several else [channel._get_publish_topic(name, "*")]  # noqa: SLF001 - as in _pool
+        topics = several(name, "*") if several else [channel._get_publish_topic(name, "*")]  # noqa: SLF001 - as in pool_of
         return [getattr(channel, "global_keyprefix", "") + topic for topic in topics]
 
     def _join(self) -> bool:
@@ -231,3 +225,15 @@ class RedisSource(KombuSource):
                 self._client.connection_pool.disconnect()
         self._subscriber = self._client = self._stream = None
         super()._drop()
+
+
+def pool_of(channel: Any) -> Any:
+    """Connections to Redis as kombu's channel would make them, but for one thing: none mends itself in secret."""
+    pool = channel._get_pool()  # noqa: SLF001 - the only place where kombu puts all of its options together
+    pool.connection_kwargs["retry"] = Retry(NoBackoff(), 0)
+    return pool
+
+
+def key_of(channel: Any, exchange: str, use: StreamUse) -> str:
+    """The stream's key, which the app's prefix is put before, as before all of its keys."""
+    return (getattr(channel, "global_keyprefix", "") or "") + (use.name or PREFIX + exchange)
