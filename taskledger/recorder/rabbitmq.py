@@ -130,7 +130,7 @@ class DurableQueue(KombuSource):
                 "the queue %s is used as it is, though its %s is %s and the settings say %s;"
                 " `taskledger queue remove` makes room for a new one",
                 self.queue, differs.name, differs.value or "not set", differs.ours or "none",
-                extra={"action": "queue_differs", **differs._asdict()},
+                extra={"action": "queue_differs", "queue": self.queue, "argument": differs.name},
             )  # fmt: skip
 
     def _hear(self, message: RawMessage) -> None:
