@@ -55,12 +55,16 @@ def extend(
         connection.execute(update(table).where(table.c.id == recorder_id).values(values))
 
 
-def end(ledger: Ledger, position: Position, cause: str) -> None:
-    """The recorder stops listening at that position, for a cause in words."""
+def end(ledger: Ledger, position: Position, cause: str, *, lost_from_at: int | None = None) -> None:
+    """The recorder stops listening at that position, for a cause in words; before it, if something older is lost."""
     table = schema.coverage
     with ledger.write() as connection:
         move(connection, position)
-        connection.execute(update(table).where(table.c.id == position.coverage_id).values(cause=cause[:1000]))
+        row = update(table).where(table.c.id == position.coverage_id)
+        connection.execute(row.values(cause=cause[:1000]))
+        if lost_from_at is not None:
+            connection.execute(row.where(table.c.until_at > lost_from_at).values(until_at=lost_from_at))
+            connection.execute(row.where(table.c.from_at > lost_from_at).values(from_at=lost_from_at))
 
 
 def stop(ledger: Ledger, recorder_id: int, now_at: int) -> None:

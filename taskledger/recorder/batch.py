@@ -5,10 +5,16 @@ from typing import NamedTuple
 from taskledger.events import Event, Malformed, decode, refuse
 from taskledger.recorder.source import REFUSALS, Delivery, Tag
 
+#: bytes of bodies after which a batch is full, however few events these are
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+#: bytes of memory: of a batch, of a decoded event beside its content, and how often the content is there (measured)
+BATCH_BYTES, EVENT_BYTES, BODY_FACTOR = 500, 1500, 2
+
 
 class Gathered(NamedTuple):
     """What goes into one transaction, and how far its coverage reaches."""
 
+    cluster: str
     events: tuple[Event, ...]
     malformed: tuple[Malformed, ...]
     #: acknowledges all of it; None where nothing is acknowledged
@@ -18,12 +24,40 @@ class Gathered(NamedTuple):
     received_at: int
     #: nothing older is still to come: microseconds since the epoch; 0 when it cannot be told
     until_at: int
+    #: how many of its events the broker does not keep: gone, if they are not written
+    unkept: int = 0
+
+    @property
+    def number(self) -> int:
+        """How many events these are, usable or not."""
+        return len(self.events) + len(self.malformed)
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that it takes, about."""
+        bodies = sum(len(event.body) for event in self.events)
+        kept = sum(len(item.body) for item in self.malformed)
+        return BATCH_BYTES + self.number * EVENT_BYTES + BODY_FACTOR * bodies + kept
+
+    def followed_by(self, later: "Gathered") -> "Gathered":
+        """Both as one."""
+        return Gathered(
+            self.cluster,
+            self.events + later.events,
+            self.malformed + later.malformed,
+            later.tag or self.tag,
+            self.received_from_at or later.received_from_at,
+            later.received_at or self.received_at,
+            max(self.until_at, later.until_at),
+            self.unkept + later.unkept,
+        )
 
 
 class Gathering:
     """What was received from one cluster and is not written yet. Pure: it is told what time it is."""
 
     _messages: int
+    _bytes: int
     _from_s: float
     _events: list[Event]
     _malformed: list[Malformed]
@@ -31,9 +65,11 @@ class Gathering:
     _received_from_at: int
     _received_at: int
     _drained_at: int
+    _unkept: int
 
-    def __init__(self, size: int, wait_s: float) -> None:
+    def __init__(self, cluster: str, size: int, wait_s: float) -> None:
         """Full at `size` events or messages; due when its first message has waited `wait_s`."""
+        self._cluster = cluster
         self._size = size
         self._wait_s = wait_s
         self._start()
@@ -41,12 +77,15 @@ class Gathering:
     def add(self, delivery: Delivery, now_s: float) -> None:
         """Take in one message whole, so that its acknowledgement covers all of its events."""
         self._messages += 1
+        self._bytes += len(delivery.body)
         self._from_s = min(self._from_s, now_s)
         self._tag = delivery.tag or self._tag
         self._received_from_at = self._received_from_at or delivery.received_at
         self._received_at = delivery.received_at
         self._drained_at = 0
-        for item in read(delivery):
+        items = read(delivery)
+        self._unkept += 0 if delivery.tag else len(items)
+        for item in items:
             if isinstance(item, Event):
                 self._events.append(item)
             else:
@@ -62,7 +101,7 @@ class Gathering:
 
     @property
     def is_full(self) -> bool:
-        return max(len(self._events), self._messages) >= self._size
+        return max(len(self._events), self._messages) >= self._size or self._bytes >= MAX_BATCH_BYTES
 
     def waits_until_s(self) -> float:
         """When it is due, on the clock of `add`; infinity while it is empty."""
@@ -71,12 +110,14 @@ class Gathering:
     def cut(self) -> Gathered:
         """All of it; then it is empty."""
         gathered = Gathered(
+            self._cluster,
             tuple(self._events),
             tuple(self._malformed),
             self._tag,
             self._received_from_at,
             self._received_at,
             self._until_at(),
+            self._unkept,
         )
         self._start()
         return gathered
@@ -90,12 +131,12 @@ class Gathering:
         return max(self._drained_at, min(newest, self._received_at))
 
     def _start(self) -> None:
-        self._messages = 0
+        self._messages = self._bytes = 0
         self._from_s = float("inf")
         self._events = []
         self._malformed = []
         self._tag = None
-        self._received_from_at = self._received_at = self._drained_at = 0
+        self._received_from_at = self._received_at = self._drained_at = self._unkept = 0
 
 
 def read(delivery: Delivery) -> list[Event | Malformed]:

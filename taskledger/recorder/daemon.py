@@ -1,10 +1,11 @@
-"""`taskledger record`: readers that only talk to brokers, a writer that only talks to the database, a queue between.
+"""`taskledger record`: readers that only talk to brokers, a writer that only talks to the database, queues between.
 
-    broker → Reader (a thread each) → Waiting (bounded) → Writer (the calling thread) → database
-                    ↑                                        │
-                    └────────── acknowledgements ────────────┘
+    broker → Reader → Waiting → Gatherer → Backlog (memory, then the spool) → Writer → database
+               ↑                              │                                  │
+               └────────────── acknowledgements, once spooled or committed ──────┘
 
-Neither half ever waits for the other: see the docstrings of `reader.Reader` and `writer.Writer`.
+A reader is a thread for each broker, the writer is one thread, the gatherer runs in the calling thread. None of them
+waits for another: see the docstrings of `reader.Reader`, `gatherer.Gatherer` and `writer.Writer`.
 """
 
 import logging
@@ -13,24 +14,29 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from hashlib import blake2b
 
 import taskledger
-from taskledger.config import Settings, mask_url
+from taskledger.config import Settings, default_spool_folder, mask_url
 from taskledger.errors import SettingsError
 from taskledger.ledger import Ledger, open_ledger, presence
 from taskledger.recorder import brokers
+from taskledger.recorder.backlog import Backlog
+from taskledger.recorder.gatherer import Gatherer
+from taskledger.recorder.progress import Progress
 from taskledger.recorder.reader import Reader
 from taskledger.recorder.source import Source, now_at
+from taskledger.recorder.spool import Spool, open_spool
 from taskledger.recorder.waiting import Waiting
-from taskledger.recorder.writer import OutOfTimeError, Writer
+from taskledger.recorder.writer import FINISH_S, Writer
 
 log = logging.getLogger(__name__)
 
 #: seconds from the order to stop until the process is ended whatever it still waits for
 HARD_STOP_S = 9.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-#: seconds that a reader gets to say goodbye to its broker
-JOIN_S = 1.0
+#: seconds that a reader gets to say goodbye to its broker, and the writer to the database when its time is up
+JOIN_S, LEAVE_S = 1.0, 1.0
 #: starts something beside the recorder, and gives back how to stop it
 Background = Callable[[Ledger], Callable[[], None]]
 
@@ -67,31 +73,75 @@ def run(
 def _record(
     settings: Settings, sources: Mapping[str, Source], ledger: Ledger, recorder_id: int, stop: threading.Event
 ) -> None:
-    waiting = Waiting()
+    waiting, progress = Waiting(), Progress()
     readers = {
         cluster: Reader(cluster, source, waiting, stop, settings.batch_size) for cluster, source in sources.items()
     }
-    writer = Writer(ledger, recorder_id, readers, waiting, stop, settings.batch_size, settings.batch_wait_s)
-    for reader in readers.values():
-        reader.start()
-    try:
-        _write(writer)
-    finally:
-        stop.set()
-        for reader in readers.values():
-            reader.finish()
-        for reader in readers.values():
-            reader.join(JOIN_S)
-
-
-def _write(writer: Writer) -> None:
-    try:
+    with _spool(settings) as spool:
+        backlog = Backlog(spool, settings.batch_size)
+        gatherer = Gatherer(readers, waiting, backlog, settings.batch_size, settings.batch_wait_s)
+        writer = Writer(ledger, recorder_id, readers, backlog, progress, stop)
+        for thread in (writer, *readers.values()):
+            thread.start()
         try:
-            writer.run()
+            _gather(gatherer, writer, backlog, progress, stop)
         finally:
-            writer.say_goodbye()
-    except OutOfTimeError as error:
-        log.error("stopped before all was written: %s", error, extra={"action": "stopped_early"})  # noqa: TRY400
+            stop.set()
+            for reader in readers.values():
+                reader.finish()
+            for reader in readers.values():
+                reader.join(JOIN_S)
+    error = gatherer.error or writer.error
+    if error is not None:
+        raise error
+
+
+def _gather(gatherer: Gatherer, writer: Writer, backlog: Backlog, progress: Progress, stop: threading.Event) -> None:
+    """Until told to stop, or until somebody gave up; then until all is written, or is where it can wait."""
+    while not gatherer.is_done:
+        gatherer.step()
+        if gatherer.error or writer.error:
+            stop.set()
+        progress.dropped, progress.damaged = gatherer.dropped, backlog.damaged
+        progress.spooled_bytes = backlog.spooled_bytes
+        if progress.is_due():
+            progress.tell(writer.clusters, gatherer.messages + backlog.events)
+    writer.join(FINISH_S + LEAVE_S)
+    if not writer.is_done:
+        gatherer.spool_rest()
+    progress.tell(writer.clusters, backlog.events)
+
+
+@contextmanager
+def _spool(settings: Settings) -> Iterator[Spool | None]:
+    """Where events wait for the database; None if the settings say so, or if the default folder cannot be written."""
+    spool = _open_spool(settings) if settings.spool_bytes else None
+    if spool is not None and not spool.is_empty:
+        log.info(
+            "%d bytes that an earlier recorder spooled in %s come first",
+            spool.used_bytes,
+            spool.folder,
+            extra={"action": "spool_found", "size": spool.used_bytes},
+        )
+    try:
+        yield spool
+    finally:
+        if spool is not None:
+            spool.close()
+
+
+def _open_spool(settings: Settings) -> Spool | None:
+    # With the database in its name, since what waits for one must not be written into another.
+    database = blake2b(mask_url(settings.database_url).encode(), digest_size=4).hexdigest()
+    name = f"{settings.recorder_name}@{settings.queue_name}~{database}"
+    try:
+        return open_spool(settings.spool_folder, name, settings.spool_bytes)
+    except OSError as error:
+        said = f"the spool folder {settings.spool_folder} cannot be written: {error.strerror}"
+        if settings.spool_folder != default_spool_folder():
+            raise SettingsError(f"{said}; is --spool-folder (TASKLEDGER_SPOOL_FOLDER) right?") from error
+        log.warning("%s; while the database is away events wait in memory only", said, extra={"action": "no_spool"})
+        return None
 
 
 def _introduce(settings: Settings, sources: Mapping[str, Source]) -> None:

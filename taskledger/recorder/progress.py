@@ -19,6 +19,10 @@ class Progress:
     def __init__(self) -> None:
         self.recorded = self.duplicate = self.stale = self.quarantined = 0
         self.lag_s: float | None = None
+        #: events thrown away because nobody could take them, and records of the spool that were damaged
+        self.dropped = self.damaged = 0
+        #: bytes that wait on the disk
+        self.spooled_bytes = 0
         self._told_s = time.monotonic()
         self._told_recorded = 0
 
@@ -37,27 +41,30 @@ class Progress:
     def is_due(self) -> bool:
         return time.monotonic() - self._told_s >= LINE_EVERY_S
 
-    def tell(self, clusters: Iterable[str], waiting: int, dropped: int) -> None:
+    def tell(self, clusters: Iterable[str], waiting: int) -> None:
         """One line for people, with the same figures for programs."""
         since_s, since = time.monotonic() - self._told_s, self.recorded - self._told_recorded
         self._told_s, self._told_recorded = time.monotonic(), self.recorded
         lag = "unknown" if self.lag_s is None else f"{self.lag_s:.1f} s"
         log.info(
-            "recorded %d events in %.0f s, %d in all (%d duplicate, %d quarantined, %d too old, %d messages dropped);"
-            " lag %s; %s; %d messages waiting",
+            "recorded %d events in %.0f s, %d in all"
+            " (%d duplicate, %d quarantined, %d too old, %d dropped, %d damaged);"
+            " lag %s; %s; %d waiting in memory, %d bytes in the spool",
             since,
             since_s,
             self.recorded,
             self.duplicate,
             self.quarantined,
             self.stale,
-            dropped,
+            self.dropped,
+            self.damaged,
             lag,
             "; ".join(clusters),
             waiting,
-            extra={"action": "progress", **self._figures(), "dropped": dropped, "waiting": waiting},
+            self.spooled_bytes,
+            extra={"action": "progress", **self._figures(), "waiting": waiting},
         )
 
     def _figures(self) -> dict[str, object]:
-        names = ("recorded", "duplicate", "stale", "quarantined", "lag_s")
+        names = ("recorded", "duplicate", "stale", "quarantined", "dropped", "damaged", "spooled_bytes", "lag_s")
         return {name: getattr(self, name) for name in names}

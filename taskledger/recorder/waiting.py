@@ -27,7 +27,7 @@ class Heard(NamedTuple):
 
 
 class Listening(NamedTuple):
-    """From that moment on, nothing is missed."""
+    """From that moment on, nothing is missed; or, if `opened` resumes, from where the last coverage ended."""
 
     cluster: str
     opened: Opened
@@ -39,6 +39,15 @@ class Interrupted(NamedTuple):
 
     cluster: str
     cause: str
+    #: the oldest moment of what is known to be lost; 0 when it is not known: the coverage ends there
+    lost_from_at: int = 0
+
+
+class Reached(NamedTuple):
+    """Nothing older than that moment is still to come."""
+
+    cluster: str
+    until_at: int
 
 
 class Halted(NamedTuple):

@@ -1,4 +1,4 @@
-"""The writing half of the recorder: one for all brokers, in the thread that called `daemon.run`."""
+"""The writing half of the recorder: one thread for all brokers."""
 
 import logging
 import threading
@@ -10,12 +10,15 @@ from typing import TypeVar
 from taskledger.errors import LedgerError, TaskledgerError
 from taskledger.ledger import Ledger, presence
 from taskledger.ledger.record import Batch, Position, Recorded, record
+from taskledger.recorder.backlog import Backlog
 from taskledger.recorder.backoff import delays
-from taskledger.recorder.batch import Gathered, Gathering
+from taskledger.recorder.batch import Gathered
+from taskledger.recorder.landing import land
 from taskledger.recorder.progress import Progress
 from taskledger.recorder.reader import Reader
 from taskledger.recorder.source import Promise, now_at
-from taskledger.recorder.waiting import Halted, Heard, Interrupted, Item, Listening, Waiting
+from taskledger.recorder.spooled import Work
+from taskledger.recorder.waiting import Halted, Interrupted, Listening, Reached
 
 log = logging.getLogger(__name__)
 
@@ -28,20 +31,19 @@ SIGN_EVERY_S = 2.0
 #: seconds; how long the writer sleeps when there is nothing to do
 IDLE_S = 0.1
 #: seconds that writing may go on after the order to stop
-FINISH_S = 6.0
+FINISH_S = 5.0
 
 
 class OutOfTimeError(TaskledgerError):
-    """Stopping took too long; what is not written yet stays with the broker, or is lost with a gap."""
+    """Stopping took too long; what is not written yet stays with the broker or in the spool, or is lost with a gap."""
 
 
 class Stretch:
-    """One cluster as the writer sees it: what was gathered, and the coverage row that it counts for."""
+    """One cluster as the writer sees it: the coverage row that counts for what it writes."""
 
-    def __init__(self, cluster: str, promise: Promise, gathering: Gathering) -> None:
+    def __init__(self, cluster: str, promise: Promise) -> None:
         self.cluster = cluster
         self.promise = promise
-        self.gathering = gathering
         self.coverage_id: int | None = None
         self.from_at = 0
         #: all up to here is committed
@@ -58,10 +60,10 @@ class Stretch:
         return f"{self.cluster}: listening since {since} ({self.promise})"
 
 
-class Writer:
+class Writer(threading.Thread):
     """Talks to the database, and to nothing else: no broker is known here but as a reader to send acknowledgements to.
 
-    A batch that cannot be written is tried again until it can: meanwhile the readers go on, and `waiting` fills.
+    What cannot be written is tried again until it can: meanwhile the others go on, and `backlog` grows, on disk.
     """
 
     def __init__(
@@ -69,83 +71,74 @@ class Writer:
         ledger: Ledger,
         recorder_id: int,
         readers: Mapping[str, Reader],
-        waiting: Waiting,
+        backlog: Backlog,
+        progress: Progress,
         stop: threading.Event,
-        batch_size: int,
-        batch_wait_s: float,
     ) -> None:
-        self.progress = Progress()
+        super().__init__(name="writer", daemon=True)
+        #: what ended it before its time
+        self.error: Exception | None = None
+        #: whether all was written, and goodbye said
+        self.is_done = False
         self._ledger = ledger
         self._recorder_id = recorder_id
         self._readers = readers
-        self._waiting = waiting
-        self._stop = stop
-        self._stretches = {
-            cluster: Stretch(cluster, reader.source.promise, Gathering(batch_size, batch_wait_s))
-            for cluster, reader in readers.items()
-        }
+        self._backlog = backlog
+        self._progress = progress
+        self._stop_writing = stop
+        self._stretches = {cluster: Stretch(cluster, reader.source.promise) for cluster, reader in readers.items()}
         self._unhalted = set(readers)
         self._sign_at_s = 0.0
         self._give_up_at_s: float | None = None
 
     def run(self) -> None:
-        """Write until every reader has halted. Raises what made a reader give up, and OutOfTimeError."""
-        while self._unhalted:
-            item = self._waiting.get(self._patience_s())
-            if item is not None:
-                self._take(item)
-            self._write_what_is_due()
-            self._give_sign()
-            if self.progress.is_due():
-                self.tell()
-        self.tell()
+        """Until every reader has halted and all before that is written, or until it must stop."""
+        try:
+            while self._unhalted:
+                self._check_time()
+                self._step()
+            self._give_sign(at_once=True)
+            self._insist(lambda: presence.stop(self._ledger, self._recorder_id, now_at()))
+            self.is_done = True
+        except OutOfTimeError as error:
+            log.error("stopped before all was written: %s", error, extra={"action": "stopped_early"})  # noqa: TRY400
+            self._leave()
+        except Exception as error:  # The thread must never end without a word: whoever started it ends the process.
+            log.exception("writing ended", extra={"action": "writer_ended"})
+            self.error = error
 
-    def say_goodbye(self) -> None:
-        """The recorder is gone from now on, as far as the ledger knows."""
-        self._give_sign(at_once=True)
-        self._insist(lambda: presence.stop(self._ledger, self._recorder_id, now_at()))
+    @property
+    def clusters(self) -> list[str]:
+        """A few words on each."""
+        return [str(stretch) for stretch in self._stretches.values()]
 
-    def tell(self) -> None:
-        """The line of every minute."""
-        dropped = sum(reader.dropped for reader in self._readers.values())
-        self.progress.tell([str(stretch) for stretch in self._stretches.values()], self._unwritten(), dropped)
+    def _step(self) -> None:
+        work = self._backlog.take(IDLE_S)
+        if work is not None:
+            self._write(work)
+            self._backlog.written()
+        self._give_sign()
 
-    def _unwritten(self) -> int:
-        gathered = sum(stretch.gathering.messages for stretch in self._stretches.values())
-        return gathered + self._waiting.messages
-
-    def _take(self, item: Item) -> None:
-        stretch = self._stretches[item.cluster]
-        match item:
-            case Heard():
-                self._gather(stretch, item)
+    def _write(self, work: Work) -> None:
+        # What a spool holds may be of a cluster that the settings do not name any more.
+        stretch = self._stretches.setdefault(work.cluster, Stretch(work.cluster, Promise.COUNTED_LOSS))
+        match work:
+            case Gathered():
+                self._commit(stretch, work)
+            case Reached(until_at=until_at):
+                stretch.until_at = max(stretch.until_at, until_at)
+                self._progress.settle()
             case Listening():
-                self._begin(stretch, item)
-            case Interrupted(cause=cause):
-                self._end(stretch, cause)
-            case Halted(error=error):
-                self._end(stretch, "stopped")
-                self._unhalted.discard(item.cluster)
-                if error is not None:
-                    raise error
-
-    def _gather(self, stretch: Stretch, heard: Heard) -> None:
-        gathering = stretch.gathering
-        for delivery in heard.deliveries:
-            gathering.add(delivery, time.monotonic())
-            if gathering.is_full:
-                self._write(stretch)
-        if not heard.drained_at:
-            return
-        if gathering.messages:
-            gathering.settle(heard.drained_at)
-        else:
-            stretch.until_at = max(stretch.until_at, heard.drained_at)
-            self.progress.settle()
+                self._begin(stretch, work)
+            case Interrupted():
+                self._end(stretch, work)
+            case Halted(cluster):
+                self._end(stretch, Interrupted(cluster, "stopped"))
+                self._unhalted.discard(cluster)
 
     def _begin(self, stretch: Stretch, listening: Listening) -> None:
-        self._end(stretch, "opened again")
-        stretch.from_at = listening.from_at
+        self._end(stretch, Interrupted(stretch.cluster, "opened again"))
+        stretch.from_at, stretch.promise = listening.from_at, listening.opened.promise
         stretch.coverage_id = self._insist(
             lambda: presence.listen(
                 self._ledger,
@@ -157,13 +150,11 @@ class Writer:
             )
         )
 
-    def _end(self, stretch: Stretch, cause: str) -> None:
-        """What was heard before is written before the coverage is closed."""
-        self._write(stretch)
-        position = stretch.position
+    def _end(self, stretch: Stretch, interrupted: Interrupted) -> None:
+        position, cause, lost_from_at = stretch.position, interrupted.cause, interrupted.lost_from_at
         if position is None:
             return
-        self._insist(lambda: presence.end(self._ledger, position, cause))
+        self._insist(lambda: presence.end(self._ledger, position, cause, lost_from_at=lost_from_at or None))
         stretch.coverage_id, stretch.until_at = None, 0
         log.info(
             "coverage of %s ended: %s",
@@ -172,30 +163,22 @@ class Writer:
             extra={"action": "coverage_ended", "cluster": stretch.cluster, "cause": cause},
         )
 
-    def _write_what_is_due(self) -> None:
-        now_s = time.monotonic()
-        for stretch in self._stretches.values():
-            if stretch.gathering.waits_until_s() <= now_s:
-                self._write(stretch)
-
-    def _write(self, stretch: Stretch) -> None:
+    def _commit(self, stretch: Stretch, gathered: Gathered) -> None:
         """One transaction, then the acknowledgement."""
-        if not stretch.gathering.messages:
-            return
-        gathered = stretch.gathering.cut()
-        if gathered.events or gathered.malformed:
+        if gathered.number:
             self._record(stretch, gathered)
         stretch.until_at = max(stretch.until_at, gathered.until_at)
-        if gathered.tag is not None:
-            self._readers[stretch.cluster].acknowledge(gathered.tag)
+        reader = self._readers.get(stretch.cluster)
+        if gathered.tag is not None and reader is not None:
+            reader.acknowledge(gathered.tag)
 
     def _record(self, stretch: Stretch, gathered: Gathered) -> None:
         until_at = max(stretch.until_at, gathered.until_at)
         position = None if stretch.coverage_id is None else Position(stretch.coverage_id, until_at)
         batch = Batch(stretch.cluster, gathered.events, gathered.malformed, gathered.received_at, position)
         from_s = time.monotonic()
-        recorded: Recorded = self._insist(lambda: record(self._ledger, batch))
-        self.progress.count(recorded, max((event.at for event in gathered.events), default=None))
+        recorded = land(self._persist, batch)
+        self._progress.count(recorded, max((event.at for event in gathered.events), default=None))
         log.debug(
             "recorded a batch of %s: %d new of %d",
             stretch.cluster,
@@ -209,11 +192,14 @@ class Writer:
             },
         )
 
+    def _persist(self, batch: Batch) -> Recorded:
+        return self._insist(lambda: record(self._ledger, batch), may_refuse=True)
+
     def _give_sign(self, *, at_once: bool = False) -> None:
         if time.monotonic() < self._sign_at_s and not at_once:
             return
-        for stretch in self._stretches.values():
-            position = stretch.position
+        positions = {stretch.position for stretch in self._stretches.values()}
+        for position in positions - {None} or {None}:
             self._insist(lambda position=position: self._extend(position))  # type: ignore[misc]
         self._sign_at_s = time.monotonic() + SIGN_EVERY_S
 
@@ -223,31 +209,53 @@ class Writer:
             position,
             recorder_id=self._recorder_id,
             seen_at=now_at(),
-            lag_s=self.progress.lag_s,
-            recorded=self.progress.recorded,
+            lag_s=self._progress.lag_s,
+            recorded=self._progress.recorded,
         )
 
-    def _insist(self, act: Callable[[], T]) -> T:
-        """What `act` returns, however often it takes; OutOfTimeError only when stopping."""
+    def _insist(self, act: Callable[[], T], *, may_refuse: bool = False) -> T:
+        """What `act` returns, however often it takes; OutOfTimeError only when stopping.
+
+        With `may_refuse`, what is no fault of the ledger as a whole is raised.
+        """
         waits = delays(LONGEST_S)
         while True:
             try:
-                return act()
+                done = act()
             except LedgerError as error:
-                log.warning("%s; trying again", error, extra={"action": "ledger_away", "waiting": self._unwritten()})
-            except Exception:  # A batch must not be given up for a fault that nobody thought of.
+                log.warning("%s; trying again", error, extra={"action": "ledger_away", "waiting": self._backlog.events})
+            except Exception:  # What coverage says must not be given up for a fault that nobody thought of.
+                if may_refuse:
+                    raise
                 log.exception("writing failed; trying again", extra={"action": "writing_failed"})
+            else:
+                self._backlog.is_stuck = False
+                return done
+            self._backlog.is_stuck = True
             self._pause(next(waits))
 
     def _pause(self, delay_s: float) -> None:
-        if not self._stop.wait(delay_s):
+        if self._stop_writing.wait(delay_s):
+            self._check_time()
+            time.sleep(min(delay_s, 0.25))
+
+    def _check_time(self) -> None:
+        if not self._stop_writing.is_set():
             return
         now_s = time.monotonic()
         self._give_up_at_s = self._give_up_at_s or now_s + FINISH_S
         if now_s >= self._give_up_at_s:
-            raise OutOfTimeError(f"the database stayed away; {self._unwritten():,} messages are not written")
-        time.sleep(min(delay_s, 0.25))
+            spooled = self._backlog.spooled_bytes
+            raise OutOfTimeError(f"{self._backlog.events:,} events in memory and {spooled:,} bytes in the spool wait")
 
-    def _patience_s(self) -> float:
-        due_s = min(stretch.gathering.waits_until_s() for stretch in self._stretches.values())
-        return max(0.0, min(IDLE_S, due_s - time.monotonic()))
+    def _leave(self) -> None:
+        """Say goodbye if the database is there; a moment later the process ends."""
+        if self._backlog.is_stuck:
+            return
+        try:
+            for position in (stretch.position for stretch in self._stretches.values()):
+                if position is not None:
+                    presence.end(self._ledger, position, "stopped")
+            presence.stop(self._ledger, self._recorder_id, now_at())
+        except LedgerError as error:
+            log.warning("no goodbye in the ledger: %s", error, extra={"action": "no_goodbye"})

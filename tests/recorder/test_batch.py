@@ -39,7 +39,7 @@ class TestRead:
 class TestCutting:
     def test_full_by_events(self) -> None:
         """It is full at its size in events; a message is never split."""
-        gathering = Gathering(size=3, wait_s=1)
+        gathering = Gathering("default", size=3, wait_s=1)
         gathering.add(delivery(event("a"), event("b")), 0)
         before = gathering.is_full
         gathering.add(delivery(event("c"), event("d"), number=2), 0)
@@ -50,7 +50,7 @@ class TestCutting:
 
     def test_full_by_messages(self) -> None:
         """Messages without events fill it too, so that they are acknowledged."""
-        gathering = Gathering(size=2, wait_s=1)
+        gathering = Gathering("default", size=2, wait_s=1)
         for number in (1, 2):
             gathering.add(delivery([], number=number), 0)
 
@@ -58,7 +58,7 @@ class TestCutting:
 
     def test_due(self) -> None:
         """It is due when its first message has waited long enough, and never while it is empty."""
-        gathering = Gathering(size=10, wait_s=0.2)
+        gathering = Gathering("default", size=10, wait_s=0.2)
         empty = gathering.waits_until_s()
         gathering.add(delivery(event()), 100.0)
         gathering.add(delivery(event()), 100.1)
@@ -67,17 +67,17 @@ class TestCutting:
 
     def test_cut_leaves_nothing(self) -> None:
         """After a cut the next batch starts from nothing."""
-        gathering = Gathering(size=10, wait_s=1)
+        gathering = Gathering("default", size=10, wait_s=1)
         gathering.add(delivery(event(), 7), 0)
         gathering.settle(SENT_AT)
         gathering.cut()
         second = gathering.cut()
 
-        assert second == ((), (), None, 0, 0, 0)
+        assert second == ("default", (), (), None, 0, 0, 0, 0)
 
     def test_arrivals(self) -> None:
         """A batch knows the arrival of its oldest and of its newest message."""
-        gathering = Gathering(size=10, wait_s=1)
+        gathering = Gathering("default", size=10, wait_s=1)
         for received_at in (SENT_AT + 1, SENT_AT + 9):
             gathering.add(delivery(event(), received_at=received_at), 0)
         gathered = gathering.cut()
@@ -88,7 +88,7 @@ class TestCutting:
 class TestHowFarItCovers:
     def test_up_to_the_newest_event(self) -> None:
         """With more waiting at the broker, only up to the newest event that was received."""
-        gathering = Gathering(size=10, wait_s=1)
+        gathering = Gathering("default", size=10, wait_s=1)
         for offset_s in (0, 2, 1):
             gathering.add(delivery(event(timestamp=SENT_S + offset_s), received_at=SENT_AT + 60_000_000), 0)
 
@@ -96,7 +96,7 @@ class TestHowFarItCovers:
 
     def test_up_to_the_drained_moment(self) -> None:
         """With nothing waiting at the broker, up to the moment at which that was so."""
-        gathering = Gathering(size=10, wait_s=1)
+        gathering = Gathering("default", size=10, wait_s=1)
         gathering.add(delivery(event()), 0)
         gathering.settle(SENT_AT + 60_000_000)
 
@@ -104,7 +104,7 @@ class TestHowFarItCovers:
 
     def test_drained_before_the_last_message(self) -> None:
         """A drained moment counts for nothing once another message has come."""
-        gathering = Gathering(size=10, wait_s=1)
+        gathering = Gathering("default", size=10, wait_s=1)
         gathering.add(delivery(event()), 0)
         gathering.settle(SENT_AT + 60_000_000)
         gathering.add(delivery(event()), 0)
@@ -113,7 +113,7 @@ class TestHowFarItCovers:
 
     def test_a_clock_that_is_ahead(self) -> None:
         """An event from the future covers nothing beyond its arrival."""
-        gathering = Gathering(size=10, wait_s=1)
+        gathering = Gathering("default", size=10, wait_s=1)
         gathering.add(delivery(event(timestamp=SENT_S + 86_400), received_at=SENT_AT + 500), 0)
 
         assert gathering.cut().until_at == SENT_AT + 500
