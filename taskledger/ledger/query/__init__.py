@@ -2,12 +2,13 @@
 
 from taskledger.ledger.query.failures import failure_group, failure_groups
 from taskledger.ledger.query.health import event_counts, quarantine_count, quarantined, stats
-from taskledger.ledger.query.listening import coverage, recorders, status, stretches
+from taskledger.ledger.query.listening import clusters, coverage, recorders, status, stretches
 from taskledger.ledger.query.tasks import count_tasks, facets, histogram, task, tasks, tasks_like
 from taskledger.ledger.query.workers import worker, workers
 from taskledger.ledger.schedule_store import schedule, schedules
 
 __all__ = [
+    "clusters",
     "count_tasks",
     "coverage",
     "event_counts",

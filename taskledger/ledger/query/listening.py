@@ -1,16 +1,20 @@
 """Questions about the recorders: who was listening when, and what a span can vouch for."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, Row, func, select
 
 from taskledger.ledger import schema
-from taskledger.ledger.answers import Coverage, Hole, RecorderRow, RecorderStatus, Span, Stretch
+from taskledger.ledger.answers import ClusterStatus, Coverage, Hole, RecorderRow, RecorderStatus, Span, Stretch
 from taskledger.ledger.engine import Ledger
+from taskledger.ledger.presence import KILLED
 
 #: microseconds without a sign of life after which a recorder does not count as recording
 SILENCE = 15_000_000
+#: microseconds before the ledger's newest coverage after which a cluster counts as given up
+GIVEN_UP = 7 * 86_400_000_000
 #: lives of recorders that are listed
 MAX_RECORDERS = 50
 
@@ -26,6 +30,17 @@ def status(ledger: Ledger, now_at: int) -> RecorderStatus:
     return RecorderStatus(
         "recording" if is_alive else "stopped", latest.lag_s if is_alive else None, latest.seen_at, promise
     )
+
+
+def clusters(ledger: Ledger, now_at: int) -> tuple[ClusterStatus, ...]:
+    """Each cluster that was recorded in the ledger's last week, by name, and whether it is recorded right now."""
+    with ledger.read() as connection:
+        reach = _reach(connection)
+        newest_at = max(reach.values(), default=0)
+        current = [cluster_id for cluster_id, until_at in reach.items() if until_at >= newest_at - GIVEN_UP]
+        rows = {cluster_id: _last_rows(connection, cluster_id, until_at=reach[cluster_id]) for cluster_id in current}
+    found = (_cluster(ledger.labels.value(cluster_id) or "", rows[cluster_id], now_at) for cluster_id in current)
+    return tuple(sorted(found, key=lambda one: one.cluster))
 
 
 def coverage(ledger: Ledger, span: Span, now_at: int | None = None) -> Coverage:
@@ -78,6 +93,39 @@ def recorders(ledger: Ledger) -> tuple[RecorderRow, ...]:
             recorded=row.recorded,
         )
         for row in rows
+    )
+
+
+def _reach(connection: Connection) -> dict[int, int]:
+    """Cluster -> up to when it is covered."""
+    columns = schema.coverage.c
+    query = select(columns.cluster_id, func.max(columns.until_at).label("until_at")).group_by(columns.cluster_id)
+    return {row.cluster_id: row.until_at for row in connection.execute(query)}
+
+
+def _last_rows(connection: Connection, cluster_id: int, until_at: int) -> Sequence[Row[Any]]:
+    """The coverage that is open, and the one that reaches furthest, with their recorders; that one is the last."""
+    table, recorder = schema.coverage, schema.recorder
+    query = (
+        select(table, recorder.c.name, recorder.c.seen_at, recorder.c.stopped_at, recorder.c.lag_s)
+        .join(recorder, recorder.c.id == table.c.recorder_id)
+        .where(table.c.cluster_id == cluster_id, table.c.cause.is_(None) | (table.c.until_at == until_at))
+    )
+    return connection.execute(query.order_by(table.c.until_at, table.c.id)).all()
+
+
+def _cluster(name: str, rows: Sequence[Row[Any]], now_at: int) -> ClusterStatus:
+    last = rows[-1]
+    live = [row for row in rows if row.cause is None and row.stopped_at is None and now_at - row.seen_at < SILENCE]
+    if not live:
+        return ClusterStatus(name, (), last.until_at, last.cause or KILLED, last.promise, None)
+    return ClusterStatus(
+        cluster=name,
+        recorders=tuple(sorted({row.name for row in live})),
+        since_at=min(row.from_at for row in live),
+        cause=None,
+        promise=live[-1].promise,
+        lag_s=max((row.lag_s for row in live if row.lag_s is not None), default=None),
     )
 
 
