@@ -28,8 +28,8 @@ OTHER = "11111111-0000-4000-8000-000000000001"
 NOON_AT = round(NOON * 1e6)
 AROUND_NOON = ("--from", "2026-11-21T11:00", "--to", "2026-11-21T13:00")
 RIGHT = "is --database (TASKLEDGER_DATABASE_URL) right?"
-#: lines of a terminal window
-SCREEN = 48
+#: lines of a tall terminal window
+SCREEN = 56
 APP = """from celery import Celery
 app = Celery("proj", broker="redis://127.0.0.1:1/0")
 app.conf.timezone = "Asia/Tokyo"
