@@ -24,6 +24,7 @@ MAX_TYPE_CHARS = 255
 YEAR_10000_S = 253_402_300_800
 
 INT64_MAX = 2**63 - 1
+INT32_MAX = 2**31 - 1
 
 JSON_CONTENT_TYPES = frozenset({"application/json", "application/x-json", "text/json"})
 

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from taskledger import failures
-from taskledger.events import TASK_EVENT_TYPES, Event, integer
+from taskledger.events import INT32_MAX, TASK_EVENT_TYPES, Event, integer
 
 #: characters of args, kwargs, a result or an exception that a task or run keeps; the event keeps all
 MAX_TEXT_CHARS = 16_384
@@ -223,7 +223,7 @@ def _run(number: int, draft: _Draft, sents: Sequence[Event], drafts: Sequence[_D
         number=number,
         state=ENDS[ended.type] if ended else State.STARTED if draft.started else State.RECEIVED,
         worker=name(draft.worker),
-        pid=draft.first.pid,
+        pid=_small(draft.first.pid),
         retries=retries,
         sent_at=next((event.at for event in sents if retries is not None and _retries(event) == retries), None),
         received_at=draft.received.at if draft.received else None,
@@ -247,7 +247,12 @@ def _attempt(draft: _Draft, drafts: Sequence[_Draft]) -> int | None:
 
 
 def _retries(event: Event) -> int | None:
-    return integer(event.fields.get("retries"))
+    return _small(integer(event.fields.get("retries")))
+
+
+def _small(value: int | None) -> int | None:
+    """The value if a 32-bit column holds it."""
+    return value if value is None or -INT32_MAX <= value <= INT32_MAX else None
 
 
 def _runtime(draft: _Draft) -> float | None:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from taskledger import failures
 from taskledger import workers as core
-from taskledger.events import TASK_EVENT_TYPES, WORKER_EVENT_TYPES, Event, restore
+from taskledger.events import TASK_EVENT_TYPES, WORKER_EVENT_TYPES, Event, integer, restore
 from taskledger.ledger import bodies, bulk, dialects, schema
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind, Labels
@@ -30,7 +30,7 @@ HEARD_EVERY = 60_000_000
 OPEN_SESSIONS = 5
 
 E = schema.event.c
-_STORY = "SELECT task_id, id, at, pid, clock, codec, body FROM event"
+_STORY = "SELECT task_id, id, at, codec, body FROM event"
 
 
 def tasks(connection: Connection, ledger: Ledger, cluster_id: int, fresh: Mapping[str, Sequence[Event]]) -> Told:
@@ -90,20 +90,19 @@ def _stories(
 
 
 def _ends_of(connection: Connection, cluster_id: int, task_id: str) -> list[Event]:
-    columns = select(E.task_id, E.id, E.at, E.pid, E.clock, E.codec, E.body)
+    columns = select(E.task_id, E.id, E.at, E.codec, E.body)
     mine = columns.where(E.task_id == task_id, E.cluster_id == cluster_id).limit(MAX_STORY // 2)
     rows = [row for order in (E.id.asc(), E.id.desc()) for row in connection.execute(mine.order_by(order))]
     return [event_of(pack_task_id(row[0]), *row[1:]) for row in rows]
 
 
-def event_of(
-    key: bytes, event_id: bytes, at: int, pid: int | None, clock: int | None, codec: int, data: bytes
-) -> Event:
+def event_of(key: bytes, event_id: bytes, at: int, codec: int, data: bytes) -> Event:
     """The event of a row of a task, as it was decoded."""
     body = bodies.unpack(codec, bytes(data))
     fields = restore(body)
     hostname = fields.get("hostname")
     host = hostname if isinstance(hostname, str) and hostname else None
+    pid, clock = integer(fields.get("pid")), integer(fields.get("clock"))
     return Event(bytes(event_id), fields["type"], at, host, pid, clock, unpack_task_id(bytes(key)), fields, body)
 
 
@@ -160,10 +159,6 @@ class _Rows:
 
     def task(self, one: Task) -> bulk.Row:
         return (
-            pack_task_id(one.id),
-            self._cluster_id,
-            self._number(Kind.NAME, one.name),
-            int(one.state),
             one.first_at,
             one.sent_at,
             one.received_at,
@@ -173,35 +168,39 @@ class _Rows:
             one.expires_at,
             one.wait_s,
             one.runtime_s,
-            one.retries,
+            self._cluster_id,
+            self._number(Kind.NAME, one.name),
             self._number(Kind.HOST, one.worker),
             self._number(Kind.HOST, one.client),
             self._number(Kind.QUEUE, one.queue),
             self._number(Kind.ROUTING_KEY, one.routing_key),
+            one.retries,
+            one.events,
+            sum(1 for run in one.runs if run.started_at is not None),
+            int(one.state),
+            pack_task_id(one.id),
             None if one.root_id is None else pack_task_id(one.root_id),
             None if one.parent_id is None else pack_task_id(one.parent_id),
             one.args,
             one.kwargs,
             one.result,
             one.exception,
-            one.events,
-            sum(1 for run in one.runs if run.started_at is not None),
         )
 
     def run(self, one: Task, run: Run) -> bulk.Row:
         return (
-            pack_task_id(one.id),
-            self._cluster_id,
-            run.number,
-            int(run.state),
-            self._number(Kind.HOST, run.worker),
-            run.pid,
-            run.retries,
             run.sent_at,
             run.received_at,
             run.started_at,
             run.ended_at,
             run.runtime_s,
+            self._cluster_id,
+            run.number,
+            self._number(Kind.HOST, run.worker),
+            run.pid,
+            run.retries,
+            int(run.state),
+            pack_task_id(one.id),
             failures.fingerprint(one.name, run.failure) if run.failure else None,
             run.exception,
             run.traceback,

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, case, select, update
 from sqlalchemy.exc import IntegrityError
 
 from taskledger.errors import LedgerConflict
-from taskledger.events import Event, Malformed
+from taskledger.events import INT32_MAX, Event, Malformed
 from taskledger.ledger import bodies, bulk, dialects, fold, schema
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind, Labels
@@ -142,16 +142,14 @@ class _EventRows:
         """In the order of the columns of `event`."""
         codec, body = bodies.pack(event.body)
         return (
-            event.id,
+            event.at,
             self._cluster_id,
             self._labels.number(Kind.TYPE, event.type),
-            event.at,
-            self._received_at,
-            None if event.task_id is None else pack_task_id(event.task_id),
             None if event.hostname is None else self._labels.number(Kind.HOST, event.hostname),
-            event.pid,
-            event.clock,
+            max(-INT32_MAX, min(INT32_MAX, (self._received_at - event.at) // 1000)),
             codec,
+            event.id,
+            None if event.task_id is None else pack_task_id(event.task_id),
             body,
         )
 

@@ -299,3 +299,20 @@ def test_bodies_hold_the_original(ledger):
     ((codec, body),) = rows(ledger, schema.event, schema.event.c.codec, schema.event.c.body)
 
     assert restore(unpack(codec, bytes(body))) == sent
+
+
+def test_rows_are_made_in_the_order_of_their_columns(ledger):
+    """Rows are tuples for the drivers' bulk paths: each value must stand where its table has its column."""
+    put(ledger, *failed(uuid="x"))
+    with ledger.read() as connection:
+        (one,) = connection.execute(select(schema.task)).mappings().all()
+        (run,) = connection.execute(select(schema.run)).mappings().all()
+        events = connection.execute(select(schema.event)).mappings().all()
+
+    assert (one["id"], one["state"], one["events"], one["runs"], one["retries"]) == ("x", State.FAILURE, 4, 1, 0)
+    assert (one["first_at"], one["started_at"], one["wait_s"]) == (NOON_AT, NOON_AT + 500_000, 0.5)
+    assert (run["task_id"], run["number"], run["state"], run["pid"]) == ("x", 1, State.FAILURE, 100)
+    assert (run["received_at"], run["ended_at"], run["runtime_s"]) == (NOON_AT + 250_000, NOON_AT + 1_500_000, 1.0)
+    assert sorted((event["at"], event["lag_ms"]) for event in events) == [
+        (NOON_AT + offset, -offset // 1000) for offset in (0, 250_000, 500_000, 1_500_000)
+    ]

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal_column, or_, select, true
 
-from taskledger.events import restore
+from taskledger.events import integer, restore
 from taskledger.ledger import bodies, schema
 from taskledger.ledger.answers import (
     Bucket,
@@ -205,19 +205,21 @@ def _events(connection: Connection, labels: Labels, found: Any) -> tuple[EventRo
     table = schema.event.c
     query = select(schema.event).where(table.task_id == found.id).order_by(table.id).limit(MAX_EVENTS)
     rows = [row for row in connection.execute(query) if row.cluster_id == found.cluster_id]
-    return tuple(
+    found_events = (
         EventRow(
             id=bytes(row.id).hex(),
             type=labels.value(row.type_id) or "",
             at=row.at,
-            received_at=row.received_at,
+            received_at=row.at + row.lag_ms * 1000,
             hostname=labels.value(row.host_id),
-            pid=row.pid,
-            clock=row.clock,
-            fields=restore(bodies.unpack(row.codec, bytes(row.body))),
+            pid=integer(fields.get("pid")),
+            clock=integer(fields.get("clock")),
+            fields=fields,
         )
-        for row in sorted(rows, key=lambda row: (row.at, row.clock or 0, bytes(row.id)))
+        for row in rows
+        for fields in (restore(bodies.unpack(row.codec, bytes(row.body))),)
     )
+    return tuple(sorted(found_events, key=lambda event: (event.at, event.clock or 0, event.id)))
 
 
 def _family(connection: Connection, labels: Labels, found: Any) -> tuple[RelatedTask, ...]:
