@@ -6,11 +6,13 @@ group `task`) a list of them under the routing key `task.multi`.
 
 import json
 import math
-import re
+from collections.abc import Collection
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import orjson
+
+from taskledger import unpacking
 
 #: bytes; a larger message is quarantined unread (Redis drops subscribers that lag 32 MB behind)
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
@@ -26,7 +28,8 @@ YEAR_10000_S = 253_402_300_800
 INT64_MAX = 2**63 - 1
 INT32_MAX = 2**31 - 1
 
-JSON_CONTENT_TYPES = frozenset({"application/json", "application/x-json", "text/json"})
+#: what is read unless the settings say more
+JSON_ONLY = frozenset({"json"})
 
 #: Every task-* event of Celery 5.4 to 5.7 (celery/app/amqp.py, celery/worker/request.py, celery/worker/strategy.py).
 TASK_EVENT_TYPES = frozenset(
@@ -45,7 +48,9 @@ TASK_EVENT_TYPES = frozenset(
 WORKER_EVENT_TYPES = frozenset({"worker-online", "worker-heartbeat", "worker-offline"})
 
 # orjson silently turns integers beyond 64 bits into floats; 19 digits in a row send a message down the exact path.
-_LONG_INTEGER = re.compile(rb"\d{19}")
+# (Digits turned into zeros are found twenty times as fast as by a pattern.)
+_AS_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG_INTEGER = b"0" * 19
 
 
 class Event(NamedTuple):
@@ -77,20 +82,26 @@ class Malformed(NamedTuple):
 
 
 def decode(
-    body: bytes, content_type: str = "application/json", content_encoding: str = "utf-8"
+    body: bytes,
+    content_type: str = "application/json",
+    content_encoding: str = "utf-8",
+    accept: Collection[str] = JSON_ONLY,
 ) -> list[Event | Malformed]:
     """Every event of one message, in the order sent; what cannot be used comes as Malformed in its place.
 
-    Never raises for any input. Only JSON is read; a compressed body must have been refused before (see `refuse`).
+    Never raises for any input. Only JSON is read, and what `accept` names beside it (see `unpacking`); a compressed
+    body must have been refused before (see `refuse`).
     """
     if len(body) > MAX_MESSAGE_BYTES:
         return [refuse(body, "too-large", f"{len(body):,} bytes; at most {MAX_MESSAGE_BYTES:,} are read")]
-    if content_type not in JSON_CONTENT_TYPES:
-        return [refuse(body, "content-type", f"content type {content_type[:80]!r} is not read; only JSON is")]
+    word = unpacking.WORDS.get(content_type)
+    if word is None or word not in accept:
+        read = " and ".join(sorted(accept)).upper()
+        return [refuse(body, "content-type", f"content type {content_type[:80]!r} is not read; only {read}")]
     try:
-        document, is_exact = _loads(body, content_encoding)
+        document, is_exact = _loads(body, content_encoding) if word == "json" else (unpacking.unpack(body, word), False)
     except (ValueError, RecursionError, LookupError) as error:
-        return [refuse(body, "not-json", f"not readable as JSON: {str(error)[:200]}")]
+        return [refuse(body, f"not-{word}", f"not readable as {word.upper()}: {str(error)[:200]}")]
     items = document if isinstance(document, list) else [document]
     return [_event(item, is_exact=is_exact) for item in items]
 
@@ -135,7 +146,7 @@ def first_id_at(at: int) -> bytes:
 def _loads(body: bytes, encoding: str) -> tuple[Any, bool]:
     if encoding.lower() not in ("utf-8", "utf8", "us-ascii", "ascii", "binary", ""):
         body = body.decode(encoding).encode()
-    if _LONG_INTEGER.search(body) is None:
+    if _LONG_INTEGER not in body.translate(_AS_ZEROS):
         try:
             return orjson.loads(body), True
         except orjson.JSONDecodeError:
