@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from celery.events.event import EVENT_EXCHANGE_NAME, get_exchange
 from kombu import Connection, Exchange
 
+from taskledger import unpacking
 from taskledger.config import Settings, mask_url
 from taskledger.errors import SettingsError
 from taskledger.recorder import trouble
@@ -34,7 +35,14 @@ def sources(settings: Settings) -> Mapping[str, Source]:
 
 def source(settings: Settings, url: str) -> KombuSource:
     """As sources, for one of the URLs."""
-    where = place(settings, url)
+    accept = frozenset(settings.accept.split(","))
+    unpacking.check(accept)
+    made = _source(settings, place(settings, url))
+    made.accept = accept
+    return made
+
+
+def _source(settings: Settings, where: "Place") -> KombuSource:
     at = (where.connect, where.address, where.exchange)
     if where.driver == "amqp":
         return DurableQueue(*at, settings.queue_name, wanted(settings), batch_size=settings.batch_size)

@@ -9,6 +9,7 @@ from typing import Any
 from kombu import Connection, Consumer, Exchange, Queue
 
 from taskledger.errors import SourceLost
+from taskledger.events import JSON_ONLY
 from taskledger.recorder import trouble
 from taskledger.recorder.raw import RawMessage
 from taskledger.recorder.source import Delivery, Opened, Promise, Tag, now_at
@@ -39,6 +40,8 @@ class KombuSource(ABC):
         self._connection: Any = None
         self._channel: Any = None
         self._opening = 0
+        #: what bodies may be written in
+        self.accept: frozenset[str] = JSON_ONLY
         #: messages that wait at the broker, when last asked; None where that cannot be known
         self.backlog: int | None = None
         #: messages that the broker is known to have thrown away unread, since the start
@@ -118,7 +121,7 @@ class KombuSource(ABC):
         number = message.delivery_tag
         tag = None if number is None else Tag(self._opening, number)
         said = message.content_type, message.content_encoding
-        self._heard.append(Delivery(message.body, *said, tag, now_at(), message.refused))
+        self._heard.append(Delivery(message.body, *said, tag, now_at(), message.refused, self.accept))
 
     def _read(self, timeout_s: float) -> None:
         """Fill `_heard`, or set `_lost`."""

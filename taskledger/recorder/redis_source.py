@@ -164,7 +164,8 @@ class RedisSource(KombuSource):
             self._number += 1
             self._unacknowledged.append((self._number, entry.id))
             tag = Tag(self._opening, self._number)
-            self._heard.append(Delivery(entry.body, entry.content_type, entry.content_encoding, tag, now_at()))
+            said = entry.content_type, entry.content_encoding
+            self._heard.append(Delivery(entry.body, *said, tag, now_at(), accept=self.accept))
 
     def _note_outsider(self, name: str) -> None:
         if name in self._outsiders or len(self._outsiders) >= MAX_OUTSIDERS:

@@ -4,6 +4,8 @@ import time
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from taskledger.events import JSON_ONLY
+
 
 class Promise(StrEnum):
     """What a way of reading can promise about events that nobody read, or that were read and not yet written."""
@@ -67,6 +69,8 @@ class Delivery(NamedTuple):
     received_at: int
     #: a key of REFUSALS when the body must not be decoded
     refused: str | None = None
+    #: what its body may be written in, in words of `unpacking.WORDS`
+    accept: frozenset[str] = JSON_ONLY
 
 
 class Opened(NamedTuple):
