@@ -13,6 +13,7 @@ from taskledger import origins, parsing
 from taskledger.errors import SettingsError
 from taskledger.origins import Said, variable
 from taskledger.parsing import mask_url
+from taskledger.redaction_rules import KeyChanges, Payloads, ValuePatterns, parse_keys, parse_payloads, parse_values
 from taskledger.retention import Retention, Rule, parse_retention
 
 __all__ = ["Option", "Retention", "Rule", "Settings", "load", "mask_url", "options", "unknown_variables", "variable"]
@@ -124,6 +125,16 @@ class Settings:
     metrics_port: int | None = _option(
         "--metrics-port", "NUMBER", "Port of its /healthz, /readyz, /metrics; 0: any.", parsing.whole_number(0, 65535),
         default=None,
+    )  # fmt: skip
+    redact_keys: KeyChanges = _option(
+        "--redact-keys", "KEYS", "More keys of secrets; -KEY: one less.", parse_keys, default_factory=KeyChanges
+    )
+    redact_values: ValuePatterns = _option(
+        "--redact-values", "NAME=REGEX", "Looks of more secrets.", parse_values, default_factory=ValuePatterns
+    )
+    payloads: Payloads = _option(
+        "--payloads", "TASK=WORD", "Keep of which task what: full, redacted, none.", parse_payloads,
+        default_factory=Payloads,
     )  # fmt: skip
     jobs: bool = _option("--jobs/--no-jobs", "", "Run the periodic jobs as well.", parsing.yes_or_no, default=True)
 

@@ -61,6 +61,7 @@ def test_each_setting_has_its_variable_and_key(here, name):
         "log_format": "json", "batch_size": "10", "batch_wait_s": "0.5", "jobs": "false",
         "spool_bytes": "2GB", "queue_type": "classic", "queue_bytes": "1GB", "queue_days": "3", "durable_stream": "on",
         "accept": "msgpack", "metrics_port": "9540",
+        "redact_values": "number=N[0-9]+", "payloads": "billing.*=none",
     }  # fmt: skip
     text = samples.get(name, "some-word")
     (here / "proj.py").write_text("from celery import Celery\napp = Celery('proj')\n")

@@ -3,7 +3,9 @@
 from typing import NamedTuple
 
 from taskledger.events import Event, Malformed, decode, refuse
+from taskledger.recorder.redacting import Redactor
 from taskledger.recorder.source import REFUSALS, Delivery, Tag
+from taskledger.redaction import Redaction, compiled
 
 #: bytes of bodies after which a batch is full, however few events these are
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -67,8 +69,12 @@ class Gathering:
     _drained_at: int
     _unkept: int
 
-    def __init__(self, cluster: str, size: int, wait_s: float) -> None:
-        """Full at `size` events or messages; due when its first message has waited `wait_s`."""
+    def __init__(self, cluster: str, size: int, wait_s: float, redaction: Redaction | None = None) -> None:
+        """Full at `size` events or messages; due when its first message has waited `wait_s`.
+
+        Nothing unredacted is kept here: without a word said, it goes by the default rules.
+        """
+        self._redactor = Redactor(redaction or compiled())
         self._cluster = cluster
         self._size = size
         self._wait_s = wait_s
@@ -83,7 +89,7 @@ class Gathering:
         self._received_from_at = self._received_from_at or delivery.received_at
         self._received_at = delivery.received_at
         self._drained_at = 0
-        items = read(delivery)
+        items = self._redactor.redact(read(delivery))
         self._unkept += 0 if delivery.tag else len(items)
         for item in items:
             if isinstance(item, Event):

@@ -29,6 +29,7 @@ from taskledger.recorder.source import Source, now_at
 from taskledger.recorder.spool import Spool, open_spool
 from taskledger.recorder.waiting import Waiting
 from taskledger.recorder.writer import FINISH_S, Writer
+from taskledger.redaction import compiled
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,8 @@ def _record(
     }
     with _spool(settings) as spool:
         backlog = Backlog(spool, settings.batch_size)
-        gatherer = Gatherer(readers, waiting, backlog, settings.batch_size, settings.batch_wait_s)
+        redaction = compiled(settings.redact_keys, settings.redact_values, settings.payloads)
+        gatherer = Gatherer(readers, waiting, backlog, settings.batch_size, settings.batch_wait_s, redaction=redaction)
         writer = Writer(ledger, recorder_id, readers, backlog, progress, stop)
         for thread in (writer, *readers.values()):
             thread.start()

@@ -11,6 +11,7 @@ from taskledger.recorder.reader import Reader
 from taskledger.recorder.source import Opened, Promise, now_at
 from taskledger.recorder.spooled import Work
 from taskledger.recorder.waiting import Halted, Heard, Interrupted, Item, Listening, Reached, Waiting
+from taskledger.redaction import Redaction
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +49,19 @@ class Gatherer:
     """
 
     def __init__(
-        self, readers: Mapping[str, Reader], waiting: Waiting, backlog: Backlog, batch_size: int, batch_wait_s: float
+        self,
+        readers: Mapping[str, Reader],
+        waiting: Waiting,
+        backlog: Backlog,
+        batch_size: int,
+        batch_wait_s: float,
+        *,
+        redaction: Redaction | None = None,
     ) -> None:
         #: what made a reader give up
         self.error: TaskledgerError | None = None
         self._readers, self._waiting, self._backlog = readers, waiting, backlog
-        self._gatherings = {cluster: Gathering(cluster, batch_size, batch_wait_s) for cluster in readers}
+        self._gatherings = {cluster: Gathering(cluster, batch_size, batch_wait_s, redaction) for cluster in readers}
         self._promises: dict[str, Promise] = {}
         self._unhalted = set(readers)
         self._paused: set[str] = set()

@@ -1,0 +1,269 @@
+"""Take secrets out of events before anything is kept: by their keys, by their looks, and by the rules for each task."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from taskledger import failures
+from taskledger.events import Event, Malformed, canonical, restore
+from taskledger.redaction_rules import Keep, KeyChanges, Payloads, ValuePatterns
+from taskledger.secret_keys import SecretKeys, secret_keys
+from taskledger.secret_texts import KEY_MARK, redact_keys
+from taskledger.secret_values import VALUE_RULES, ValueRule, is_card_number, redact_values, user_rule
+from taskledger.suspicion import suspicion
+
+#: what stands for a payload of which nothing is kept
+NONE_MARK = "[redacted: payloads none]"
+#: what stands for input that cannot be searched
+UNREADABLE_MARK = "[redacted: not readable as text]"
+#: by these an event is found and put together with others: they are never changed
+IDENTIFIERS = frozenset(("type", "timestamp", "hostname", "pid", "clock", "utcoffset", "uuid", "root_id", "parent_id"))
+#: `session:cleanup` may be the name of a task or queue, and is no key with a value
+NAMES = frozenset(("name", "queue", "exchange", "routing_key", "sw_ident", "sw_ver", "sw_sys"))
+#: what a task was given, what it gave back and how it failed
+_PAYLOAD = ("args", "kwargs", "result", "exception", "traceback")
+
+#: texts without a secret that are remembered: most arguments come twice, with task-sent and with task-received
+_MAX_CLEAN, _MAX_CLEAN_CHARS = 8_192, 512
+#: sets of fields that are remembered, and how many fields such a set may have
+_MAX_SHAPES, _MAX_SHAPE_FIELDS = 1_000, 64
+
+#: a larger number may be that of a card
+_SMALL = 10**12
+_FLOATS = frozenset({float})
+# Numbers that orjson cannot write as they are (see events.py).
+_INEXACT = re.compile(rb"\d{19}|NaN|Infinity")
+# Bytes of no text, or of pickle's protocol 0, which looks like one.
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]|\np\d+\n")
+#: reasons of refusal that say by themselves that the bytes are no text
+_UNREADABLE = frozenset({"compressed", "content-type"})
+#: JSON in base64, as it is in the envelopes of some transports
+_BASE64 = re.compile(r"(?<![\w+/=-])(?:eyJ|ewog|W3s|W1t|Wwog)[\w+/-]{20,}={0,2}")
+#: where input was cut, the last word may be half a secret
+_LAST_WORD = re.compile(r"[^\s,'\"]{1,1024}\Z")
+
+
+class _Shape(NamedTuple):
+    """What an event with these fields must be asked for."""
+
+    texts: Callable[[dict[str, Any]], tuple[Any, ...]]
+    names: Callable[[dict[str, Any]], tuple[Any, ...]]
+    has_secret_key: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """The rules, ready for use. What it remembers is bounded, and changes nothing but its speed."""
+
+    payloads: Payloads
+    keys: SecretKeys
+    values: tuple[ValueRule, ...]
+    is_suspicious: Callable[[str], bool]
+    _clean: set[str] = field(default_factory=set, compare=False, repr=False)
+    _clean_names: set[str] = field(default_factory=set, compare=False, repr=False)
+    _shapes: dict[tuple[str, ...], _Shape] = field(default_factory=dict, compare=False, repr=False)
+
+    def text(self, text: str) -> str:
+        """The text without its secrets; the same object if there are none."""
+        if text in self._clean:
+            return text
+        if self.is_suspicious(text):
+            found = redact_keys(redact_values(text, self.values), self.keys)
+            if found != text:
+                return found
+        _remember(self._clean, text)
+        return text
+
+    def name(self, text: str) -> str:
+        """As `text`, for what may look like a key with a value, and is none."""
+        found = redact_values(text, self.values)
+        if found != text:
+            return found
+        _remember(self._clean_names, text)
+        return text
+
+    def is_clean(self, fields: dict[str, Any]) -> bool:
+        """Whether a quick look at an event finds nothing. This is in the path of every event."""
+        shape = self._shapes.get(tuple(fields)) or self._shape(fields)
+        clean = self._clean
+        for value in shape.texts(fields):
+            if value.__class__ is str:
+                if value not in clean:
+                    if self.is_suspicious(value):
+                        return False
+                    _remember(clean, value)
+            elif value and not _is_plain_number(value):
+                return False
+        return not shape.has_secret_key and all(map(self._is_clean_name, shape.names(fields)))
+
+    def _is_clean_name(self, value: object) -> bool:
+        if value.__class__ is not str:
+            return False
+        return value in self._clean_names or self.name(value) == value
+
+    def _shape(self, fields: dict[str, Any]) -> _Shape:
+        texts = [key for key in fields if key not in IDENTIFIERS and key not in NAMES]
+        names = [key for key in fields if key in NAMES]
+        has_secret = any(self.keys.is_secret(key) or self.text(key) != key for key in texts)
+        shape = _Shape(_getter(texts), _getter(names), has_secret)
+        if len(fields) <= _MAX_SHAPE_FIELDS:
+            if len(self._shapes) >= _MAX_SHAPES:
+                self._shapes.clear()
+            self._shapes[tuple(fields)] = shape
+        return shape
+
+
+def compiled(
+    keys: KeyChanges | None = None, values: ValuePatterns | None = None, payloads: Payloads | None = None
+) -> Redaction:
+    """The default rules with what people say in the settings `redact_keys`, `redact_values` and `payloads`."""
+    keys, values, payloads = keys or KeyChanges(), values or ValuePatterns(), payloads or Payloads()
+    rules = (*VALUE_RULES, *(user_rule(name, pattern) for name, pattern in values.patterns))
+    wanted = secret_keys(keys.added, keys.removed)
+    return Redaction(payloads, wanted, rules, suspicion(keys.added, [pattern for _, pattern in values.patterns]))
+
+
+def keep_of(event: Event, redaction: Redaction) -> Keep:
+    """What is kept of an event by its own name; of a task's event that does not say its name, by the strictest rule."""
+    if event.task_id is None or not redaction.payloads.rules:
+        return Keep.REDACTED
+    name = event.fields.get("name")
+    return redaction.payloads.keep_of(name) if isinstance(name, str) and name else redaction.payloads.strictest
+
+
+def redacted(event: Event, redaction: Redaction, keep: Keep | None = None) -> Event:
+    """The event without its secrets: the same object if there are none. Never raises; takes linear time.
+
+    Its id stays that of the raw event. `keep` is what the rule for its task says, where the event's own name is not
+    all that is known: only task-sent and task-received say it (celery/worker/request.py).
+    """
+    if keep is None and redaction.payloads.rules:
+        keep = keep_of(event, redaction)
+    if keep is Keep.FULL or (keep is not Keep.NONE and redaction.is_clean(event.fields)):
+        return event
+    try:
+        fields = restore(event.body)
+        is_changed = _drop_payload(fields) if keep is Keep.NONE else False
+        if not _redact_fields(fields, redaction) and not is_changed:
+            return event
+        body = canonical(fields, is_exact=_INEXACT.search(event.body) is None)
+    except (ValueError, RecursionError):
+        # Nested just as deep as Python can follow, but for the few calls that we are in by now.
+        fields = {key: value for key, value in event.fields.items() if key in IDENTIFIERS} | {"body": UNREADABLE_MARK}
+        body = canonical(fields, is_exact=False)
+    return event._replace(fields=fields, body=body)
+
+
+def redacted_malformed(item: Malformed, redaction: Redaction) -> Malformed:
+    """Input that could not be used, without its secrets. It may be of any task, so the strictest rule counts."""
+    keep = redaction.payloads.strictest
+    if keep is Keep.FULL:
+        return item
+    if keep is Keep.NONE:
+        body = NONE_MARK.encode()
+    elif item.reason in _UNREADABLE or _BINARY.search(item.body):
+        body = UNREADABLE_MARK.encode()
+    else:
+        body = _redacted_bytes(item, redaction)
+    return item._replace(detail=redaction.text(item.detail), body=body)
+
+
+def _redacted_bytes(item: Malformed, redaction: Redaction) -> bytes:
+    text = item.body.decode("utf-8", "surrogateescape")
+    if item.size > len(item.body):
+        text = _LAST_WORD.sub("…", text)
+    found = _BASE64.sub(UNREADABLE_MARK, redaction.text(text))
+    return found.encode("utf-8", "surrogateescape")
+
+
+def _drop_payload(fields: dict[str, Any]) -> bool:
+    """Replace what a task was given and gave back; of a failure its class stays."""
+    before = {key: fields.get(key) for key in _PAYLOAD}
+    trouble = [None if before[key] is None else str(before[key]) for key in ("exception", "traceback")]
+    dropped = {key: NONE_MARK for key, value in before.items() if value is not None}
+    if any(trouble):
+        dropped["exception"] = f"{failures.describe(*trouble).cls}({NONE_MARK!r})"
+    fields.update(dropped)
+    return bool(dropped)
+
+
+def _redact_fields(fields: dict[str, Any], redaction: Redaction) -> bool:
+    """Redact in place; whether anything was there to do."""
+    is_changed = False
+    rest = {key: value for key, value in fields.items() if key not in IDENTIFIERS}
+    for key in NAMES & rest.keys():
+        value = rest[key]
+        if isinstance(value, str):
+            del rest[key]
+            fields[key] = redaction.name(value)
+            is_changed |= fields[key] != value
+    if _redact_tree(rest, redaction):
+        kept = {key: value for key, value in fields.items() if key in IDENTIFIERS or key in NAMES}
+        fields.clear()
+        fields.update(rest | kept)
+        is_changed = True
+    return is_changed
+
+
+def _redact_tree(root: dict[str, Any], redaction: Redaction) -> bool:
+    """Redact all that is nested in it, in place and without recursion; whether anything was there to do."""
+    is_changed = False
+    pending: list[Any] = [root]
+    while pending:
+        branch = pending.pop()
+        items = list(branch.items() if isinstance(branch, dict) else enumerate(branch))
+        for key, value in items:
+            made = _leaf(key, value, redaction)
+            if made is not value:
+                branch[key] = made
+                is_changed = True
+            elif isinstance(value, dict | list):
+                pending.append(value)
+        is_changed |= isinstance(branch, dict) and _redact_own_keys(branch, redaction)
+    return is_changed
+
+
+def _leaf(key: Any, value: Any, redaction: Redaction) -> Any:
+    """What stands for a value; the same object if it is no secret."""
+    if isinstance(value, bool) or value in ("", KEY_MARK):
+        return value
+    if isinstance(key, str) and redaction.keys.is_secret(key):
+        return KEY_MARK
+    if isinstance(value, str):
+        return redaction.text(value)
+    if isinstance(value, int) and is_card_number(str(value)):
+        return "[redacted: rule card]"
+    return value
+
+
+def _redact_own_keys(branch: dict[str, Any], redaction: Redaction) -> bool:
+    renamed = {key: redaction.text(key) for key in branch if redaction.text(key) != key}
+    if not renamed:
+        return False
+    items = [(renamed.get(key, key), value) for key, value in branch.items()]
+    branch.clear()
+    branch.update(items)
+    return True
+
+
+def _is_plain_number(value: object) -> bool:
+    """Whether it is a number too small to be a card's, or a list of measurements, as in worker-heartbeat."""
+    if isinstance(value, int):
+        return value < _SMALL
+    return isinstance(value, float) or (isinstance(value, list) and _FLOATS.issuperset(map(type, value)))
+
+
+def _getter(keys: list[str]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
+    if not keys:
+        return lambda _fields: ()
+    # Of one key alone, itemgetter would make no tuple.
+    return itemgetter(*keys, keys[0])
+
+
+def _remember(texts: set[str], text: str) -> None:
+    if len(text) <= _MAX_CLEAN_CHARS:
+        if len(texts) >= _MAX_CLEAN:
+            texts.clear()
+        texts.add(text)
