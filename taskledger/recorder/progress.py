@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from taskledger.ledger.record import Recorded
 from taskledger.recorder.source import now_at
+from taskledger.recorder.vitals import Tally
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,12 @@ class Progress:
         self.dropped = self.damaged = 0
         #: bytes that wait on the disk
         self.spooled_bytes = 0
+        #: messages and events that wait in memory
+        self.waiting = 0
+        #: when the gatherer last went on, on the monotonic clock
+        self.gathered_s = time.monotonic()
+        #: the same and more, cluster by cluster, for metrics
+        self.tally = Tally()
         self._told_s = time.monotonic()
         self._told_recorded = 0
 

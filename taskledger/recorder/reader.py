@@ -9,6 +9,7 @@ from taskledger.errors import SettingsError, SourceError, TaskledgerError
 from taskledger.recorder.backoff import delays
 from taskledger.recorder.batch import read
 from taskledger.recorder.source import Delivery, Opened, Source, Tag, now_at
+from taskledger.recorder.vitals import Link
 from taskledger.recorder.waiting import Halted, Heard, Interrupted, Listening, Waiting
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Reader(threading.Thread):
         self.dropped = 0
         #: messages that came
         self.received = 0
+        self.link = Link()
         self._waiting = waiting
         self._stop_reading = stop
         self._finished = threading.Event()
@@ -88,6 +90,7 @@ class Reader(threading.Thread):
         waits = delays()
         while not self._stop_reading.is_set():
             from_s = time.monotonic()
+            self.link.beat()
             if self._is_paused:
                 self._stop_reading.wait(RECEIVE_S)
                 continue
@@ -114,6 +117,7 @@ class Reader(threading.Thread):
         """One connection, from opening until it breaks or is broken off, or reading stops."""
         self._breaks_because = None
         opened = self.source.open()
+        self.link.opened()
         self._was_open = self._is_listening = True
         self._ask_at_s = 0.0
         self._waiting.put(Listening(self.cluster, opened, now_at()))
@@ -141,6 +145,7 @@ class Reader(threading.Thread):
             return self.source.receive(self._limit, RECEIVE_S)
         finally:
             now_s = time.monotonic()
+            self.link.beat()
             if now_s - self._looked_at_s > STALLED_S:
                 self._stall_s, self._stall_end_s = now_s - self._looked_at_s, now_s
             self._looked_at_s = now_s
@@ -225,6 +230,7 @@ class Reader(threading.Thread):
         return f", after {self._stall_s:.0f} s in which nothing was read: probably dropped for its full output buffer"
 
     def _interrupt(self, cause: str) -> None:
+        self.link.lost(cause)
         if not self._is_listening:
             return
         self._is_listening = False

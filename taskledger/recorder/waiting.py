@@ -105,6 +105,10 @@ class Waiting:
     def messages(self) -> int:
         return self._messages
 
+    @property
+    def bytes(self) -> int:
+        return self._bytes
+
     def has_room(self) -> bool:
         """Once full, there is room again when half is free: else it would be full and not full by turns."""
         with self._changed:

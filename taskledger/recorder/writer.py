@@ -113,6 +113,7 @@ class Writer(threading.Thread):
         return [str(stretch) for stretch in self._stretches.values()]
 
     def _step(self) -> None:
+        self._progress.tally.beat()
         work = self._backlog.take(IDLE_S)
         if work is not None:
             self._write(work)
@@ -178,6 +179,8 @@ class Writer(threading.Thread):
         batch = Batch(stretch.cluster, gathered.events, gathered.malformed, gathered.received_at, position)
         from_s = time.monotonic()
         recorded = land(self._persist, batch)
+        took_s = time.monotonic() - from_s
+        self._progress.tally.committed(gathered, recorded, took_s)
         self._progress.count(recorded, max((event.at for event in gathered.events), default=None))
         log.debug(
             "recorded a batch of %s: %d new of %d",
@@ -187,7 +190,7 @@ class Writer(threading.Thread):
             extra={
                 "action": "batch_recorded",
                 "cluster": stretch.cluster,
-                "took_s": time.monotonic() - from_s,
+                "took_s": took_s,
                 **recorded._asdict(),
             },
         )
@@ -218,17 +221,22 @@ class Writer(threading.Thread):
 
         With `may_refuse`, what is no fault of the ledger as a whole is raised.
         """
-        waits = delays(LONGEST_S)
+        waits, tally = delays(LONGEST_S), self._progress.tally
+        tally.asked()
         while True:
             try:
                 done = act()
             except LedgerError as error:
+                tally.failed(error)
                 log.warning("%s; trying again", error, extra={"action": "ledger_away", "waiting": self._backlog.events})
-            except Exception:  # What coverage says must not be given up for a fault that nobody thought of.
+            except Exception as error:  # What coverage says must not be given up for a fault that nobody thought of.
                 if may_refuse:
+                    tally.answered()
                     raise
+                tally.failed(error)
                 log.exception("writing failed; trying again", extra={"action": "writing_failed"})
             else:
+                tally.answered()
                 self._backlog.is_stuck = False
                 return done
             self._backlog.is_stuck = True
