@@ -1,6 +1,6 @@
 """What the ledger knows of one task: a projection of the set of its events, so order and repetition cannot matter."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -138,7 +138,9 @@ def project(task_id: str, events: Iterable[Event]) -> Task:
     known = [event for event in story if event.type in TASK_EVENT_TYPES]
     sents = [event for event in known if event.type == "task-sent"]
     drafts = _gather_runs(known)
-    runs = tuple(_run(number, draft, sents, drafts) for number, draft in enumerate(drafts, 1))
+    # Of several sends of one attempt the first is the run's.
+    sent_at = {_retries(event): event.at for event in reversed(sents)}
+    runs = tuple(_run(number, draft, sent_at, drafts) for number, draft in enumerate(drafts, 1))
     return _task(task_id, story, sents, runs)
 
 
@@ -213,7 +215,7 @@ def _repeats(draft: _Draft, event: Event) -> bool:
     return now in _ANNOUNCED_TWICE and (before == now or (before == State.FAILURE and now == State.REJECTED))
 
 
-def _run(number: int, draft: _Draft, sents: Sequence[Event], drafts: Sequence[_Draft]) -> Run:
+def _run(number: int, draft: _Draft, sent_at: Mapping[int | None, int], drafts: Sequence[_Draft]) -> Run:
     ended, end = draft.ended, draft.ended.fields if draft.ended else {}
     retries = _attempt(draft, drafts)
     failure = None
@@ -225,7 +227,7 @@ def _run(number: int, draft: _Draft, sents: Sequence[Event], drafts: Sequence[_D
         worker=name(draft.worker),
         pid=_small(draft.first.pid),
         retries=retries,
-        sent_at=next((event.at for event in sents if retries is not None and _retries(event) == retries), None),
+        sent_at=sent_at.get(retries) if retries is not None else None,
         received_at=draft.received.at if draft.received else None,
         started_at=draft.started.at if draft.started else None,
         ended_at=ended.at if ended else None,

@@ -3,8 +3,8 @@
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, case, select, update
 from sqlalchemy.exc import IntegrityError
@@ -107,29 +107,32 @@ def extend(connection: Connection, position: Position) -> None:
 
 def _intern_names(labels: Labels, batch: Batch) -> None:
     """Give a number to every name of the batch that has none yet."""
-    missing = {(kind, value) for kind, value in _names(batch) if value not in labels.known(kind)}
+    missing = set(_unknown_names(labels, batch))
     if missing:
         labels.intern(missing)
-
-
-def _names(batch: Batch) -> Iterable[tuple[Kind, str]]:
-    yield Kind.CLUSTER, batch.cluster
-    for event in batch.events:
-        yield Kind.TYPE, event.type
-        if event.hostname is not None:
-            yield Kind.HOST, event.hostname
-        if event.type not in SILENT_TYPES:
-            yield from _names_in(event.fields)
 
 
 _FIELDS = ((Kind.NAME, "name"), (Kind.QUEUE, "queue"), (Kind.ROUTING_KEY, "routing_key"))
 
 
-def _names_in(fields: Mapping[str, Any]) -> Iterable[tuple[Kind, str]]:
-    for kind, key in _FIELDS:
-        value = name(fields.get(key))
-        if value is not None:
-            yield kind, value
+def _unknown_names(labels: Labels, batch: Batch) -> Iterator[tuple[Kind, str]]:
+    """The names that have no number at hand: mostly none, so that is what must be found out fast."""
+    types, hosts = labels.known(Kind.TYPE), labels.known(Kind.HOST)
+    fields = [(labels.known(kind), kind, key) for kind, key in _FIELDS]
+    if batch.cluster not in labels.known(Kind.CLUSTER):
+        yield Kind.CLUSTER, batch.cluster
+    for event in batch.events:
+        if event.type not in types:
+            yield Kind.TYPE, event.type
+        if event.hostname is not None and event.hostname not in hosts:
+            yield Kind.HOST, event.hostname
+        if event.type not in SILENT_TYPES:
+            for known, kind, key in fields:
+                value = event.fields.get(key)
+                if value.__class__ is not str or value not in known:
+                    spelled = name(value)
+                    if spelled is not None and spelled not in known:
+                        yield kind, spelled
 
 
 class _EventRows:
