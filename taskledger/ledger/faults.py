@@ -82,8 +82,8 @@ def _is_refusal(error: DBAPIError) -> bool:
 
 
 def _sqlstate(error: DBAPIError) -> str | None:
-    """PostgreSQL's code."""
-    return getattr(error.orig, "sqlstate", None)
+    """PostgreSQL's code. PyMySQL has some as well, but most of MySQL's numbers share one."""
+    return None if isinstance(_number(error), int) else getattr(error.orig, "sqlstate", None)
 
 
 def _number(error: DBAPIError) -> object:
