@@ -22,6 +22,8 @@ from taskledger.errors import LedgerAway, LedgerConflict, LedgerError
 
 #: MySQL's codes of statements that fail whatever the values: no such table, no right to use it
 _NOT_THE_VALUES = (1142, 1146)
+#: its codes, and MariaDB's, of values that PyMySQL calls operational: too large for a packet, against a constraint
+_THE_VALUES = (1153, 3819, 4025)
 
 
 @contextmanager
@@ -69,7 +71,7 @@ def _is_missing_table(error: DBAPIError) -> bool:
 
 def _is_refusal(error: DBAPIError) -> bool:
     """Whether the values are to blame: a data exception, a constraint, or more than a row or a packet may hold."""
-    if isinstance(error, IntegrityError | DataError) or _number(error) == 1153:
+    if isinstance(error, IntegrityError | DataError) or _number(error) in _THE_VALUES:
         return True
     sqlstate = _sqlstate(error)
     if sqlstate is None:

@@ -16,6 +16,8 @@ from taskledger.recorder.waiting import Reached
 
 #: bytes of memory for what waits for the database
 MAX_MEMORY_BYTES = 32 * 1024 * 1024
+#: bytes of it from which on a broker that keeps events is kept waiting: about two batches, that the writer is not idle
+AMPLE_BYTES = 8 * 1024 * 1024
 #: seconds that work waits in memory before it is spooled: shorter outages do not touch the disk
 PATIENCE_S = 5.0
 #: seconds and bytes after which the next records are synced, while the database stays away
@@ -61,6 +63,17 @@ class Backlog:
             return sum(held.work.number for held in self._memory if isinstance(held.work, Gathered))
 
     @property
+    def memory_bytes(self) -> int:
+        """Memory that these take, about."""
+        return self._bytes
+
+    @property
+    def waited_s(self) -> float:
+        """How long the oldest in memory has waited."""
+        with self._changed:
+            return time.monotonic() - self._memory[0].put_s if self._memory else 0.0
+
+    @property
     def spooled_bytes(self) -> int:
         return 0 if self.spool is None else self.spool.used_bytes
 
@@ -85,6 +98,16 @@ class Backlog:
         with self._changed:
             self._was_full = self._bytes > (self._max_bytes // 2 if self._was_full else self._max_bytes)
             return not self._was_full
+
+    @property
+    def is_ample(self) -> bool:
+        """Whether the writer has enough to do for now."""
+        return self._bytes >= min(AMPLE_BYTES, self._max_bytes)
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether, for all that is known, work leaves memory: into the database, or else into the spool."""
+        return not self.is_stuck or (self.spool is not None and self.spool.may_append())
 
     def take(self, timeout_s: float) -> Work | None:
         """The oldest work, small batches of one cluster as one; None when there was none in time."""

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter, deque
 from collections.abc import Mapping
 
 from taskledger.errors import TaskledgerError
@@ -17,6 +18,10 @@ log = logging.getLogger(__name__)
 
 #: seconds; the longest that the gatherer sleeps when there is nothing to do, well below what is synced at once
 IDLE_S = 0.05
+#: seconds without room after which a broker is let go of: it does not wait for acknowledgements for ever
+HOLD_S = 60.0
+#: messages; what is decoded before it is looked again whether the writer has enough to do
+DECODED_AT_ONCE = 200
 #: why reading pauses; and the name under which what is dropped is counted
 FULL = "spool full"
 
@@ -44,8 +49,9 @@ class Dropped:
 class Gatherer:
     """From `waiting` into `backlog`. It talks to no database and no broker, so it is never kept waiting by one.
 
-    Without room in memory and spool, a broker that keeps events is left alone until there is room; of the others, what
-    comes is dropped and counted, because one that stops to read is hung up on, and loses more.
+    What a broker keeps is held back undecoded while the writer has enough to do, so that no more of it comes; without
+    room in memory and spool for long, it is let go of until there is. Of the others, what comes is dropped then and
+    counted, because whoever stops to read is hung up on, and loses more.
     """
 
     def __init__(
@@ -57,18 +63,23 @@ class Gatherer:
         batch_wait_s: float,
         *,
         redaction: Redaction | None = None,
+        hold_s: float = HOLD_S,
     ) -> None:
         #: what made a reader give up
         self.error: TaskledgerError | None = None
         self._readers, self._waiting, self._backlog = readers, waiting, backlog
+        self._hold_s = hold_s
         self._gatherings = {cluster: Gathering(cluster, batch_size, batch_wait_s, redaction) for cluster in readers}
         self._promises: dict[str, Promise] = {}
+        #: what was heard and is not decoded yet, of brokers that keep events; since when it has not moved
+        self._held: dict[str, deque[Heard]] = {cluster: deque() for cluster in readers}
+        self._held_since_s: dict[str, float] = {}
         self._unhalted = set(readers)
         self._paused: set[str] = set()
         #: clusters whose reader was told to break off, until it has
         self._breaking: set[str] = set()
         self._dropping: dict[str, Dropped] = {}
-        self._dropped = 0
+        self._dropped: Counter[str] = Counter()
 
     @property
     def is_done(self) -> bool:
@@ -78,18 +89,25 @@ class Gatherer:
     @property
     def dropped(self) -> int:
         """Events that were thrown away because there was no room."""
-        return self._dropped + sum(reader.dropped for reader in self._readers.values())
+        return self._dropped.total() + sum(reader.dropped for reader in self._readers.values())
+
+    def dropped_of(self, cluster: str) -> dict[str, int]:
+        """Reason -> how many of one cluster."""
+        return {"memory full": self._readers[cluster].dropped, FULL: self._dropped[cluster]}
 
     @property
     def messages(self) -> int:
         """How many wait here or before."""
-        return self._waiting.messages + sum(gathering.messages for gathering in self._gatherings.values())
+        held = sum(len(heard.deliveries) for queue in self._held.values() for heard in queue)
+        return self._waiting.messages + held + sum(gathering.messages for gathering in self._gatherings.values())
 
     def step(self) -> None:
         """Take what came, and see to what is due; returns soon."""
         item = self._waiting.get(self._patience_s())
         if item is not None:
             self._take(item)
+        for cluster in [cluster for cluster, held in self._held.items() if held]:
+            self._unhold(cluster)
         now_s = time.monotonic()
         for gathering in self._gatherings.values():
             if gathering.waits_until_s() <= now_s:
@@ -115,6 +133,7 @@ class Gatherer:
                 self._breaking.discard(cluster)
                 self._backlog.put(item)
             case Interrupted(cluster=cluster):
+                self._held[cluster].clear()  # It comes again.
                 self._cut(cluster)
                 self._breaking.discard(cluster)
                 self._backlog.put(self._with_losses(item))
@@ -122,6 +141,28 @@ class Gatherer:
                 self._halt(item)
 
     def _gather(self, heard: Heard) -> None:
+        if self._promises[heard.cluster].keeps:
+            self._held[heard.cluster].append(heard)
+            self._unhold(heard.cluster)
+        else:
+            self._decode(heard)
+
+    def _unhold(self, cluster: str) -> None:
+        """Go on where decoding was left, as far as there is something to do for the writer."""
+        held, now_s = self._held[cluster], time.monotonic()
+        while held and not self._backlog.is_ample:
+            first = held.popleft()
+            if len(first.deliveries) > DECODED_AT_ONCE:
+                held.appendleft(first._replace(deliveries=first.deliveries[DECODED_AT_ONCE:]))
+                first = Heard(cluster, first.deliveries[:DECODED_AT_ONCE])
+            self._decode(first)
+            self._held_since_s[cluster] = now_s
+        if held and now_s - self._held_since_s.setdefault(cluster, now_s) > self._hold_s:
+            self._pause(cluster)
+        elif not held:
+            self._held_since_s.pop(cluster, None)
+
+    def _decode(self, heard: Heard) -> None:
         gathering = self._gatherings[heard.cluster]
         for delivery in heard.deliveries:
             gathering.add(delivery, time.monotonic())
@@ -135,6 +176,7 @@ class Gatherer:
             self._backlog.put(Reached(heard.cluster, heard.drained_at))
 
     def _halt(self, halted: Halted) -> None:
+        self._held[halted.cluster].clear()
         self._cut(halted.cluster)
         if halted.cluster in self._dropping:
             self._backlog.put(self._with_losses(Interrupted(halted.cluster, "")))
@@ -154,11 +196,9 @@ class Gatherer:
         cluster = gathered.cluster
         if not self._takes(cluster):
             self._drop(gathered)
-        elif self._has_room():
+        elif self._promises[cluster].keeps or self._has_room():
             self._backlog.put(gathered)
             self._spill()
-        elif self._promises[cluster].keeps:
-            self._pause(cluster)
         else:
             self._drop(gathered)
 
@@ -178,7 +218,7 @@ class Gatherer:
                 extra={"action": "dropping", "cluster": gathered.cluster},
             )
         self._dropping.setdefault(gathered.cluster, Dropped()).add(gathered)
-        self._dropped += gathered.unkept
+        self._dropped[gathered.cluster] += gathered.unkept
 
     def _pause(self, cluster: str) -> None:
         log.warning(
@@ -186,6 +226,8 @@ class Gatherer:
             cluster,
             extra={"action": "paused", "cluster": cluster},
         )
+        self._held_since_s.pop(cluster, None)
+        self._held[cluster].clear()
         self._paused.add(cluster)
         self._breaking.add(cluster)
         self._readers[cluster].pause(f"paused: {FULL}, the broker keeps what comes")
@@ -193,13 +235,13 @@ class Gatherer:
 
     def _relieve(self) -> None:
         self._spill()
-        if not (self._paused or self._dropping) or not self._has_room():
-            return
-        for cluster in self._paused:
-            self._readers[cluster].resume()
-        self._paused.clear()
-        for cluster in list(self._dropping):
-            self._confess(cluster)
+        if self._paused and self._backlog.is_moving and not self._backlog.is_ample:
+            for cluster in self._paused:
+                self._readers[cluster].resume()
+            self._paused.clear()
+        if self._dropping and self._has_room():
+            for cluster in list(self._dropping):
+                self._confess(cluster)
 
     def _confess(self, cluster: str) -> None:
         """Room again: the coverage has a hole from the first event that was dropped until now."""
