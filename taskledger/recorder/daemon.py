@@ -12,15 +12,17 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from hashlib import blake2b
 
 import taskledger
 from taskledger.config import Settings, default_spool_folder, mask_url
 from taskledger.errors import SettingsError
 from taskledger.ledger import Ledger, open_ledger, presence
-from taskledger.recorder import brokers
+from taskledger.recorder import brokers, health, probes
 from taskledger.recorder.backlog import Backlog
 from taskledger.recorder.gatherer import Gatherer
 from taskledger.recorder.progress import Progress
@@ -62,17 +64,24 @@ def run(
     _introduce(settings, sources)
     with ExitStack() as stack:
         stack.enter_context(_signals(stop))
+        watch = stack.enter_context(probes.watching(settings, stop))
         ledger = stack.enter_context(open_ledger(settings.database_url))
         recorder_id = presence.begin(ledger, settings.recorder_name, taskledger.__version__, now_at())
         for start in background:
             stack.callback(start(ledger))
-        _record(settings, sources, ledger, recorder_id, stop)
+        _record(settings, sources, ledger, recorder_id, stop, watch=watch)
     log.info("stopped", extra={"action": "stopped"})
     return 0
 
 
 def _record(
-    settings: Settings, sources: Mapping[str, Source], ledger: Ledger, recorder_id: int, stop: threading.Event
+    settings: Settings,
+    sources: Mapping[str, Source],
+    ledger: Ledger,
+    recorder_id: int,
+    stop: threading.Event,
+    *,
+    watch: probes.Watch,
 ) -> None:
     waiting, progress = Waiting(), Progress()
     readers = {
@@ -83,6 +92,7 @@ def _record(
         redaction = compiled(settings.redact_keys, settings.redact_values, settings.payloads)
         gatherer = Gatherer(readers, waiting, backlog, settings.batch_size, settings.batch_wait_s, redaction=redaction)
         writer = Writer(ledger, recorder_id, readers, backlog, progress, stop)
+        watch.follow(partial(health.look, readers, waiting, gatherer, backlog, progress))
         for thread in (writer, *readers.values()):
             thread.start()
         try:
@@ -106,8 +116,9 @@ def _gather(gatherer: Gatherer, writer: Writer, backlog: Backlog, progress: Prog
             stop.set()
         progress.dropped, progress.damaged = gatherer.dropped, backlog.damaged
         progress.spooled_bytes = backlog.spooled_bytes
+        progress.waiting, progress.gathered_s = gatherer.messages + backlog.events, time.monotonic()
         if progress.is_due():
-            progress.tell(writer.clusters, gatherer.messages + backlog.events)
+            progress.tell(writer.clusters, progress.waiting)
     writer.join(FINISH_S + LEAVE_S)
     if not writer.is_done:
         gatherer.spool_rest()

@@ -18,6 +18,7 @@ import taskledger
 from taskledger.recorder.vitals import ClusterVitals, Distribution, Vitals
 
 PREFIX = "taskledger_recorder_"
+OPENMETRICS = "application/openmetrics-text"
 #: the vitals now; None before there are any
 Look = Callable[[], Vitals | None]
 Verdict = Callable[[Vitals], list[str]]
@@ -51,10 +52,7 @@ def registry(look: Look, not_ready: Verdict) -> CollectorRegistry:
 
 def exposition(of: CollectorRegistry, accept: str) -> tuple[bytes, str]:
     """The metrics as text, and its content type: OpenMetrics for who accepts it."""
-    try:
-        encode, content_type = choose_encoder(accept)
-    except ValueError:  # It asks for a version that is no number.
-        encode, content_type = choose_encoder("")
+    encode, content_type = choose_encoder(OPENMETRICS if OPENMETRICS in accept else "")
     return encode(of), content_type
 
 
