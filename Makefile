@@ -28,8 +28,12 @@ check: $(STAMP) ## all that CI runs: lint, format, types, directions, tests
 	$(VENV)/bin/lint-imports
 	$(RUN) -m pytest $(ARGS)
 
-bench: $(STAMP) ## measure: what the command line costs each start of celery
-	@for file in benchmarks/*.py; do $(RUN) "$$file" || exit 1; done
+bench: $(STAMP) ## measure: events a second beside Flower, bytes a task, what redaction and the import cost
+	@sh scripts/install $(VENV) bench
+	$(RUN) benchmarks/throughput.py $(ARGS)
+	$(RUN) benchmarks/redaction.py
+	$(RUN) benchmarks/train_dictionary.py
+	$(RUN) benchmarks/import_cost.py
 
 clean: ## remove the environment and what was built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
