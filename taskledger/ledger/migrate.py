@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from taskledger.errors import LedgerError, SchemaAhead, SchemaBehind
-from taskledger.ledger.engine import open_ledger
+from taskledger.ledger.engine import Ledger, open_ledger
 from taskledger.ledger.faults import masked
 from taskledger.ledger.schema import metadata
 
@@ -45,9 +45,15 @@ def downgrade(url: str, revision: str) -> Schema:
 
 def check(url: str) -> Schema:
     """Where the database stands. Raises LedgerAway when it cannot be reached."""
-    script = ScriptDirectory.from_config(config(url))
+    with open_ledger(url) as ledger:
+        return check_open(ledger)
+
+
+def check_open(ledger: Ledger) -> Schema:
+    """As check, for a ledger that is open."""
+    script = ScriptDirectory.from_config(config(""))
     head = script.get_current_head() or ""
-    with open_ledger(url) as ledger, ledger.read() as connection:
+    with ledger.read() as connection:
         current = MigrationContext.configure(connection).get_current_revision()
     return Schema(_state(script, current, head), current, head)
 
@@ -60,14 +66,20 @@ def ensure(url: str, *, is_default: bool) -> None:
     schema = check(url)
     if schema.state in ("behind", "empty") and is_default:
         upgrade(url)
-    elif schema.state == "empty":
+    else:
+        require(schema, url)
+
+
+def require(schema: Schema, url: str) -> None:
+    """Raise SchemaBehind or SchemaAhead, with what to do, unless that database's schema is the one of this program."""
+    if schema.state == "empty":
         raise SchemaBehind(f"the database {masked(url)} has no taskledger tables yet: run `taskledger db upgrade`")
-    elif schema.state == "behind":
+    if schema.state == "behind":
         raise SchemaBehind(
             f"the database {masked(url)} is at schema {schema.current}, this program needs {schema.head}:"
             " run `taskledger db upgrade`"
         )
-    elif schema.state == "ahead":
+    if schema.state == "ahead":
         raise SchemaAhead(
             f"the database {masked(url)} is at schema {schema.current}, which this program does not know:"
             " a newer taskledger wrote it; install that version"

@@ -29,7 +29,7 @@ POLICY = (
 
 
 @pytest.mark.parametrize(
-    "address", ["/", "/tasks", "/tasks.csv", "/nothing-here", "/healthz", "/tasks/none", "/preferences"]
+    "address", ["/", "/tasks", "/tasks.csv", "/nothing-here", "/healthz", "/readyz", "/tasks/none", "/preferences"]
 )
 def test_every_answer_carries_the_security_headers(client: FlaskClient, address: str) -> None:
     """Pages, files, refusals and probes alike say what may load, who may frame, and that nothing may keep them."""
@@ -244,7 +244,21 @@ def test_a_database_that_is_away_is_a_page_that_asks_again() -> None:
     assert "Traceback" not in response.text
     assert "ledger not reachable" in response.text
     assert visitor.get("/healthz").text == "OK\n"
+    assert visitor.get("/readyz").status_code == 503
+    assert "cannot use the database" in visitor.get("/readyz").json["reasons"][0]
     assert visitor.get("/nothing").status_code == 404
+
+
+def test_ready_is_a_site_that_can_show_its_ledger(client: FlaskClient, tmp_path: Path) -> None:
+    """A ledger with the right schema is enough, whatever the recorder does; one without tables is not."""
+    bare = create_app(Settings(database_url=f"sqlite:///{tmp_path / 'bare.sqlite3'}")).test_client()
+
+    well, ill = client.get("/readyz"), bare.get("/readyz")
+
+    assert (well.status_code, well.json["ready"], well.json["reasons"]) == (200, True, [])
+    assert well.json["recorder"] in {"recording", "stopped"}
+    assert (ill.status_code, ill.json["ready"]) == (503, False)
+    assert "taskledger db upgrade" in ill.json["reasons"][0]
 
 
 def test_a_ledger_without_tables_says_what_to_run(tmp_path: Path) -> None:
