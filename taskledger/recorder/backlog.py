@@ -19,7 +19,7 @@ MAX_MEMORY_BYTES = 32 * 1024 * 1024
 #: bytes of it from which on a broker that keeps events is kept waiting: about two batches, that the writer is not idle
 AMPLE_BYTES = 8 * 1024 * 1024
 #: seconds that work waits in memory before it is spooled: shorter outages do not touch the disk
-PATIENCE_S = 5.0
+PATIENCE_S = 3.0
 #: seconds and bytes after which the next records are synced, while the database stays away
 SYNC_EVERY_S, SYNC_BYTES = 0.1, 1024 * 1024
 #: bytes of work beside its events
@@ -49,6 +49,7 @@ class Backlog:
         self._bytes = 0
         self._was_full = False
         self._in_hand: tuple[Work, ...] = ()
+        self._taken_s = 0.0
         self._segment: Segment | None = None
         self._replay: Iterator[Work] = iter(())
         self._standing = Standing()
@@ -116,6 +117,7 @@ class Backlog:
             if work is None:
                 self._changed.wait(timeout_s)
                 work = self._next()
+            self._taken_s = time.monotonic()
             return work
 
     def written(self) -> None:
@@ -186,10 +188,14 @@ class Backlog:
     def _must_spill(self) -> bool:
         if not self._memory or self.spool is None or not self.spool.may_append():
             return False
-        is_away = self.is_stuck and not self.spool.is_empty
+        is_away = not self.spool.is_empty and (self.is_stuck or self._is_hanging())
         if self._bytes >= (SYNC_BYTES if is_away else self._max_bytes // 2):
             return True
         return time.monotonic() - self._memory[0].put_s >= (SYNC_EVERY_S if is_away else self._patience_s)
+
+    def _is_hanging(self) -> bool:
+        """Whether the writer does not come back from the database."""
+        return bool(self._in_hand) and time.monotonic() - self._taken_s >= self._patience_s
 
     def _spill(self) -> list[Work]:
         spilled: list[Work] = []

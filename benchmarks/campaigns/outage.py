@@ -1,0 +1,86 @@
+"""PostgreSQL goes away for a while under load: nothing is lost, memory stays bounded, the backlog goes."""
+
+import argparse
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.campaigns import stage
+from taskledger.ledger import migrate
+
+#: seconds of recording before the database goes away
+BEFORE_S = 3.0
+#: seconds without a new event after which what is missing counts as lost
+PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was seen; memory in megabytes."""
+
+    sent: int
+    stored: int
+    lost: int
+    duplicate: int
+    memory_before: float
+    memory_peak: float
+    spool_peak: float
+    drained_s: float
+
+    def __str__(self) -> str:
+        return (
+            f"sent {self.sent:,}, stored {self.stored:,}, lost {self.lost:,}, duplicate {self.duplicate:,};"
+            f" memory {self.memory_before:.0f} MB, at most +{self.memory_peak - self.memory_before:.0f} MB;"
+            f" spool at most {self.spool_peak:.0f} MB; drained in {self.drained_s:.1f} s"
+        )
+
+
+def run(seconds: float, rate: int, transport: str, seed: int) -> Outcome:
+    """An outage of that length, at that many events a second, which go on until the backlog is gone."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        stage.broker(transport) as broker_url,
+        stage.services.database("postgresql") as database_url,
+        stage.Proxy(database_url, 5432) as proxy,
+    ):
+        migrate.upgrade(database_url)
+        with stage.recorder(Path(folder), broker_url, proxy.url) as running:
+            stage.until(lambda: stage.is_listening(database_url), "the recorder", 20)
+            with stage.Sender(broker_url, rate, seed) as sender:
+                time.sleep(BEFORE_S)
+                memory = stage.Memory(running.pid)
+                proxy.refuse(refusing=True)
+                time.sleep(seconds)
+                spool_peak = sum(path.stat().st_size for path in Path(folder).rglob("*.spool")) / 1e6
+                due = len(sender.sent)
+                proxy.refuse(refusing=False)
+                back_s = time.monotonic()
+                stage.wait_for_rows(database_url, due, PATIENCE_S)
+                drained_s = time.monotonic() - back_s
+            stage.wait_for_rows(database_url, len(sender.sent), PATIENCE_S)
+            running.terminate()
+            running.wait(15)
+        stored = stage.task_ids(database_url)
+    sent = sender.sent
+    return Outcome(
+        len(sent), len(stored), len(set(sent) - set(stored)), len(stored) - len(set(stored)),
+        memory.first, memory.peak, spool_peak, drained_s,
+    )  # fmt: skip
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.campaigns outage", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--rate", type=int, default=500)
+    parser.add_argument("--transport", choices=["rabbitmq", "redis"], default="rabbitmq")
+    parser.add_argument("--seed", type=int, default=1)
+    chosen = parser.parse_args(argv)
+    outcome = run(chosen.seconds, chosen.rate, chosen.transport, chosen.seed)
+    print(f"outage {chosen.transport} {chosen.seconds:.0f} s at {chosen.rate}/s, seed {chosen.seed}: {outcome}")
+    return int(bool(outcome.lost or outcome.duplicate))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,150 @@
+"""What campaigns play on: the services and the proxy of the tests, a sender, and a recorder in a process of its own."""
+
+import itertools
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from celery import Celery
+from sqlalchemy import func, select
+
+from taskledger.ledger import open_ledger
+from taskledger.ledger.schema import coverage, event
+
+ROOT = Path(__file__).parent.parent.parent
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "recorder")]
+
+import services  # noqa: E402 - the tests are no packages
+from proxy import Proxy  # noqa: E402
+
+__all__ = [
+    "Memory", "Proxy", "Sender", "broker", "is_listening", "recorder", "rows", "services", "task_ids",
+    "until", "wait_for_rows",
+]  # fmt: skip
+
+#: events that one connection sends between two pauses
+HANDFUL = 10
+
+
+class Sender(threading.Thread):
+    """A worker that sends events of about half a kilobyte with ids of its own until told to stop; `sent` are the ids."""
+
+    def __init__(self, url: str, rate: int, seed: int) -> None:
+        super().__init__(daemon=True)
+        self.sent: list[str] = []
+        self._url, self._rate, self._chance = url, rate, random.Random(seed)
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        app = Celery("campaign", broker=self._url, set_as_current=False)
+        with app.connection_for_write() as connection, app.events.Dispatcher(connection) as dispatcher:
+            begun_s, numbers = time.monotonic(), itertools.count()
+            while not self._ended.is_set():
+                for number in itertools.islice(numbers, HANDFUL):
+                    self._send(dispatcher, f"task-{number}")
+                ahead_s = begun_s + len(self.sent) / self._rate - time.monotonic()
+                self._ended.wait(max(0.0, ahead_s))
+        app.close()
+
+    def end(self) -> None:
+        self._ended.set()
+        self.join(10)
+
+    def _send(self, dispatcher: Any, task_id: str) -> None:
+        words = "".join(self._chance.choices("abcdefghij ", k=self._chance.randrange(50, 500)))
+        dispatcher.send(
+            "task-received", uuid=task_id, name="shop.tasks.pack", args=f"({words!r},)", kwargs="{}", retries=0
+        )  # fmt: skip
+        self.sent.append(task_id)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+
+class Memory(threading.Thread):
+    """Watches how much memory a process has: `first` and `peak`, in megabytes."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._status = Path(f"/proc/{pid}/status")
+        self.first = self.peak = self._now()
+        self.start()
+
+    def run(self) -> None:
+        while self._status.exists():
+            try:
+                self.peak = max(self.peak, self._now())
+            except (OSError, StopIteration):
+                return
+            time.sleep(0.2)
+
+    def _now(self) -> float:
+        lines = self._status.read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+
+
+@contextmanager
+def broker(transport: str) -> Iterator[str]:
+    """The URL of a broker of that kind with nothing on it."""
+    corner = {"redis": services.redis_database, "rabbitmq": services.rabbitmq_vhost}[transport]
+    with corner() as url:
+        yield url
+
+
+@contextmanager
+def recorder(folder: Path, broker_url: str, database_url: str, *more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`taskledger record` as a process, killed at the end; its log and its spool are in the folder."""
+    command = [sys.executable, "-m", "taskledger", "record", "--no-jobs", "-b", broker_url, "-d", database_url]
+    command += ["--spool-folder", str(folder / "spool"), "--recorder-name", "campaign", *more]
+    with (
+        (folder / "record.log").open("ab") as lines,
+        subprocess.Popen(command, stderr=lines, cwd=ROOT) as running,
+    ):
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+def rows(url: str) -> int:
+    with open_ledger(url) as ledger, ledger.read() as connection:
+        return connection.scalar(select(func.count()).select_from(event)) or 0
+
+
+def task_ids(url: str) -> list[str]:
+    with open_ledger(url) as ledger, ledger.read() as connection:
+        return list(connection.scalars(select(event.c.task_id)))
+
+
+def is_listening(url: str) -> bool:
+    with open_ledger(url) as ledger, ledger.read() as connection:
+        causes = list(connection.scalars(select(coverage.c.cause).order_by(coverage.c.id)))
+    return bool(causes) and causes[-1] is None
+
+
+def until(holds: Callable[[], Any], what: str, patience_s: float) -> None:
+    give_up_s = time.monotonic() + patience_s
+    while not holds():
+        if time.monotonic() > give_up_s:
+            raise TimeoutError(f"waited {patience_s:.0f} s in vain for {what}")
+        time.sleep(0.2)
+
+
+def wait_for_rows(url: str, number: int, patience_s: float) -> None:
+    """Until that many events are there, or none has come for that long."""
+    known, since_s = rows(url), time.monotonic()
+    while known < number and time.monotonic() - since_s < patience_s:
+        time.sleep(0.2)
+        now = rows(url)
+        if now != known:
+            known, since_s = now, time.monotonic()
