@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from taskledger.events import Event, integer
-from taskledger.tasks import text
+from taskledger.texts import text
 
 #: heartbeats that may be missing before a worker counts as lost
 MISSED_HEARTBEATS = 3

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stories import NOON, TASK, decoded, failed, raw, retried_twice, succeeded, task_event
 
-from taskledger.tasks import MAX_TEXT_CHARS, State, cut, fold, moment, project, text
+from taskledger.tasks import State, fold, project
+from taskledger.texts import MAX_TEXT_CHARS, cut, moment, text
 
 NOON_AT = round(NOON * 1e6)
 

@@ -9,7 +9,7 @@ from taskledger.errors import SettingsError
 from taskledger.ledger import dialects, schema
 from taskledger.ledger.answers import NoteRow, SavedView
 from taskledger.ledger.engine import Ledger
-from taskledger.tasks import text as plain
+from taskledger.texts import text as plain
 
 #: characters
 MAX_VIEW_NAME = 120

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, select
 from taskledger.errors import LedgerError
 from taskledger.ledger import dialects, schema
 from taskledger.ledger.faults import translated
-from taskledger.tasks import name as spelled
+from taskledger.texts import name as spelled
 
 #: names of one kind held in memory; a flood of made-up names must not eat the machine
 MAX_KNOWN = 50_000

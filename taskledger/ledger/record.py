@@ -15,8 +15,9 @@ from taskledger.ledger import bodies, bulk, dialects, fold, schema
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind, Labels
 from taskledger.ledger.types import pack_task_id
-from taskledger.tasks import SILENT_TYPES, name
-from taskledger.tasks import text as plain
+from taskledger.tasks import SILENT_TYPES
+from taskledger.texts import name
+from taskledger.texts import text as plain
 
 log = logging.getLogger(__name__)
 
