@@ -5,7 +5,6 @@ group `task`) a list of them under the routing key `task.multi`.
 """
 
 import json
-import math
 from collections.abc import Collection
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -195,7 +194,8 @@ def _seconds(value: Any) -> float | None:
     """Seconds since the epoch if that is what it is, and the year has four digits."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if math.isfinite(value) and 0 <= value < YEAR_10000_S else None
+    # Also what is no number, infinite, or too large for a float does not lie between the two.
+    return value if 0 <= value < YEAR_10000_S else None
 
 
 def integer(value: Any) -> int | None:
