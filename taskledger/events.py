@@ -113,15 +113,16 @@ def refuse(body: bytes, reason: str, detail: str) -> Malformed:
 def canonical(fields: dict[str, Any], *, is_exact: bool = True) -> bytes:
     """The one spelling of an event's content: sorted keys, no white space, UTF-8.
 
-    `is_exact` says that orjson can write every value as it is; else the standard library does, which keeps
-    integers of any size, NaN and lone surrogates.
+    `is_exact` says that orjson can write every value as it is. Where it cannot, the standard library does, which keeps
+    integers of any size, NaN and lone surrogates; that depends on this event alone, not on those it came with.
     """
-    if is_exact:
-        try:
-            # A copy, because what orjson returns keeps its working buffer of 8 KB behind it, for each event that waits.
-            return bytes(memoryview(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)))
-        except (TypeError, ValueError):
-            pass  # nested too deep, or text that is not Unicode: the slower way keeps it
+    try:
+        body = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+        # It writes NaN as null, and that is not the same.
+        if is_exact or orjson.loads(body) == fields:
+            return body
+    except (TypeError, ValueError):
+        pass  # nested too deep, or text that is not Unicode: the slower way keeps it
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return text.encode()
 

@@ -219,3 +219,24 @@ def test_unknown_types_are_events_too():
 
     assert (event.type, event.task_id, event.fields["percent"]) == ("task-progress", TASK, 40)
     assert (bare.type, bare.task_id) == ("custom", None)
+
+
+def test_identity_does_not_depend_on_company():
+    """An event has one identity, whether it comes alone or in a list with numbers that need the exact way."""
+    event = {"type": "task-sent", "timestamp": 1.5, "uuid": "a", "args": "é", "runtime": 1e16, "x": -0.0}
+    other = {"type": "task-sent", "timestamp": 1.5, "uuid": "b", "retries": 2**70}
+    (alone,) = decode(json.dumps(event).encode())
+    together = decode(json.dumps([event, other]).encode())
+
+    assert together[0].id == alone.id
+    assert together[0].body == alone.body
+
+
+def test_not_a_number_is_no_null():
+    """NaN stays what it was, and is not the same event as one with null."""
+    event = {"type": "task-sent", "timestamp": 1.5, "uuid": "a", "runtime": float("nan")}
+    (odd,) = decode(json.dumps(event).encode())
+    (null,) = decode(json.dumps({**event, "runtime": None}).encode())
+
+    assert b"NaN" in odd.body
+    assert odd.id != null.id
