@@ -24,7 +24,7 @@ import services  # noqa: E402 - the tests are no packages
 from proxy import Proxy  # noqa: E402
 
 __all__ = [
-    "Memory", "Proxy", "Sender", "broker", "is_listening", "recorder", "rows", "services", "task_ids",
+    "Memory", "Proxy", "Sender", "broker", "command", "coverages", "recorder", "rows", "services", "task_ids",
     "until", "wait_for_rows",
 ]  # fmt: skip
 
@@ -101,14 +101,18 @@ def broker(transport: str) -> Iterator[str]:
         yield url
 
 
+def command(folder: Path, broker_url: str, database_url: str, *more: str) -> list[str]:
+    """What starts a recorder that has its spool in the folder."""
+    words = [sys.executable, "-m", "taskledger", "record", "--no-jobs", "-b", broker_url, "-d", database_url]
+    return [*words, "--spool-folder", str(folder / "spool"), "--recorder-name", "campaign", *more]
+
+
 @contextmanager
 def recorder(folder: Path, broker_url: str, database_url: str, *more: str) -> Iterator[subprocess.Popen[bytes]]:
     """`taskledger record` as a process, killed at the end; its log and its spool are in the folder."""
-    command = [sys.executable, "-m", "taskledger", "record", "--no-jobs", "-b", broker_url, "-d", database_url]
-    command += ["--spool-folder", str(folder / "spool"), "--recorder-name", "campaign", *more]
     with (
         (folder / "record.log").open("ab") as lines,
-        subprocess.Popen(command, stderr=lines, cwd=ROOT) as running,
+        subprocess.Popen(command(folder, broker_url, database_url, *more), stderr=lines, cwd=ROOT) as running,
     ):
         try:
             yield running
@@ -126,10 +130,10 @@ def task_ids(url: str) -> list[str]:
         return list(connection.scalars(select(event.c.task_id)))
 
 
-def is_listening(url: str) -> bool:
+def coverages(url: str) -> int:
+    """How often a recorder has begun to listen: a new one listens when there is one more."""
     with open_ledger(url) as ledger, ledger.read() as connection:
-        causes = list(connection.scalars(select(coverage.c.cause).order_by(coverage.c.id)))
-    return bool(causes) and causes[-1] is None
+        return connection.scalar(select(func.count()).select_from(coverage)) or 0
 
 
 def until(holds: Callable[[], Any], what: str, patience_s: float) -> None:

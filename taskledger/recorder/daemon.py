@@ -121,6 +121,7 @@ def _gather(gatherer: Gatherer, writer: Writer, backlog: Backlog, progress: Prog
             progress.tell(writer.clusters, progress.waiting)
     writer.join(FINISH_S + LEAVE_S)
     if not writer.is_done:
+        writer.give_up()
         gatherer.spool_rest()
     progress.tell(writer.clusters, backlog.events)
 

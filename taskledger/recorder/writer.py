@@ -90,6 +90,11 @@ class Writer(threading.Thread):
         self._unhalted = set(readers)
         self._sign_at_s = 0.0
         self._give_up_at_s: float | None = None
+        self._is_given_up = False
+
+    def give_up(self) -> None:
+        """Write nothing more: what waits is taken care of otherwise. From any thread."""
+        self._is_given_up = True
 
     def run(self) -> None:
         """Until every reader has halted and all before that is written, or until it must stop."""
@@ -252,7 +257,7 @@ class Writer(threading.Thread):
             return
         now_s = time.monotonic()
         self._give_up_at_s = self._give_up_at_s or now_s + FINISH_S
-        if now_s >= self._give_up_at_s:
+        if self._is_given_up or now_s >= self._give_up_at_s:
             spooled = self._backlog.spooled_bytes
             raise OutOfTimeError(f"{self._backlog.events:,} events in memory and {spooled:,} bytes in the spool wait")
 
