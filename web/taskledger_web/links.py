@@ -17,6 +17,8 @@ class AnythingConverter(PathConverter):
     """Any text at all as the rest of a path: ids and names are whatever somebody's program chose."""
 
     regex = r"[\s\S]+"
+    # Werkzeug matches part by part, from slash to slash, what a converter with a regex of its own does not disclaim.
+    part_isolating = False
 
 
 def here(**changes: str | int | None) -> str:
