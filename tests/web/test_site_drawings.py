@@ -232,6 +232,9 @@ def tick(fire: str, outcome: str | None = None, **more: object) -> TickRow:
         ("on_time", "expired", "Failed"),
         ("on_time", "not_received", "Not received"),
         ("on_time", "retrying", "Running"),
+        ("on_time", "running", "Running"),
+        ("on_time", "waiting", "Sent, waiting"),
+        ("late", "waiting", "Late"),
         ("on_time", "unknown", "Sent, outcome not known"),
         ("missed", None, "Missed"),
         ("overdue", None, "Overdue"),
@@ -255,6 +258,16 @@ def test_unknown_is_never_called_missed_and_never_on_time() -> None:
     verdict = strip.verdict(entry)
 
     assert (verdict.mark.text, verdict.sentence, verdict.problems) == ("Not known", "Not known 3 of 3", 0)
+
+
+def test_what_waits_is_counted_apart_from_what_runs() -> None:
+    """A task that nobody has started yet is neither running nor of unknown outcome in the sentence."""
+    known = dict.fromkeys(ScheduleRow.__slots__)
+    ticks = tuple(tick("on_time", outcome) for outcome in ("unknown", "running", "waiting", "waiting"))
+
+    verdict = strip.verdict(ScheduleRow(**(known | {"enabled": True, "ticks": ticks})))
+
+    assert (verdict.mark.text, verdict.sentence) == ("Sent, waiting", "Sent 1, waiting 2, running 1 of 4")
 
 
 def test_an_old_gap_does_not_hide_that_an_entry_is_on_time() -> None:

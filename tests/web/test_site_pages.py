@@ -9,6 +9,8 @@ import story
 from flask.testing import FlaskClient
 from story import NOW
 
+from taskledger_web import strip
+
 Visit = Callable[..., FlaskClient]
 PAGES = ("/", "/tasks", "/failures", "/schedules", "/workers", "/ledger")
 
@@ -344,6 +346,16 @@ def test_schedules_show_a_mark_for_each_due_time(client: FlaskClient) -> None:
     strip = html[html.index('data-key="refresh-reports"') :].split("</tr>")[0]
     assert "<title>03:15:00 UTC: not known" in strip
     assert "#k-missed" not in strip
+
+
+def test_each_mark_has_a_drawing_an_icon_and_a_line_in_the_key(client: FlaskClient) -> None:
+    """No mark of a strip is drawn without a symbol of its own, and the key under the strips explains every one."""
+    html = client.get("/schedules").text
+    key = html[html.index('class="legend"') :].split("</p>")[0]
+
+    assert set(re.findall(r'id="k-(\w+)"', html)) == set(strip.MARKS)
+    assert {mark.icon for mark in strip.MARKS.values()} <= set(re.findall(r'id="i-(\w+)"', html))
+    assert set(re.findall(r'href="#k-(\w+)"', key)) == set(strip.MARKS)
 
 
 def test_an_entrys_page_lists_each_due_time(client: FlaskClient) -> None:

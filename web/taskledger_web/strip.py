@@ -26,14 +26,15 @@ MARKS = {
         Mark("pending", "Still to come", 0, "sent", "clock"),
         Mark("off", "Off", 1, "sent", "ring"),
         Mark("running", "Running", 2, "running", "play"),
-        Mark("sent", "Sent, outcome not known", 3, "sent", "dot"),
-        Mark("unknown", "Not known", 4, "sent", "hatched"),
-        Mark("late", "Late", 5, "retrying", "clock"),
-        Mark("overdue", "Overdue", 6, "retrying", "clock"),
-        Mark("notreceived", "Not received", 7, "failed", "triangle"),
-        Mark("failed", "Failed", 8, "failed", "cross"),
-        Mark("notsent", "Not sent: error", 9, "failed", "cross"),
-        Mark("missed", "Missed", 10, "failed", "slash"),
+        Mark("waiting", "Sent, waiting", 3, "sent", "hourglass"),
+        Mark("sent", "Sent, outcome not known", 4, "sent", "dot"),
+        Mark("unknown", "Not known", 5, "sent", "hatched"),
+        Mark("late", "Late", 6, "retrying", "clock"),
+        Mark("overdue", "Overdue", 7, "retrying", "clock"),
+        Mark("notreceived", "Not received", 8, "failed", "triangle"),
+        Mark("failed", "Failed", 9, "failed", "cross"),
+        Mark("notsent", "Not sent: error", 10, "failed", "cross"),
+        Mark("missed", "Missed", 11, "failed", "slash"),
     )
 }
 #: what beat did, where it alone decides the mark
@@ -55,9 +56,11 @@ _OUTCOME = {
     "not_received": "notreceived",
     "running": "running",
     "retrying": "running",
-    "waiting": "running",
+    "waiting": "waiting",
     "unknown": "sent",
 }
+#: what a sentence that counts calls a mark, where its own words are too long for that
+_COUNTED = {"notsent": "not sent", "sent": "sent", "waiting": "waiting"}
 FIRE_WORDS = {
     "on_time": "on time",
     "late": "late",
@@ -142,7 +145,7 @@ def _sentence(row: ScheduleRow, counts: Counter[str], total: int) -> str:
     told = sorted((MARKS[symbol] for symbol in counts if symbol != "ontime"), key=lambda mark: -mark.rank)
     if not told:
         return f"All {total} on time" if total > 1 else "On time"
-    words = ", ".join(f"{mark.text.lower().split(':')[0].split(',')[0]} {counts[mark.symbol]}" for mark in told)
+    words = ", ".join(f"{_COUNTED.get(mark.symbol, mark.text.lower())} {counts[mark.symbol]}" for mark in told)
     longest = max((tick.lateness_s or 0 for tick in row.ticks if tick.fire == "late"), default=0)
     late = f" (up to {times.duration(longest)})" if longest else ""
     return f"{words[:1].upper()}{words[1:]} of {total}{late}"
