@@ -28,6 +28,8 @@ __all__ = [
     "until", "wait_for_rows",
 ]  # fmt: skip
 
+#: seconds between two looks at how many rows there are: counting takes time from the recorder
+LOOK_EVERY_S = 2.0
 #: events that one connection sends between two pauses
 HANDFUL = 10
 
@@ -148,7 +150,7 @@ def wait_for_rows(url: str, number: int, patience_s: float) -> None:
     """Until that many events are there, or none has come for that long."""
     known, since_s = rows(url), time.monotonic()
     while known < number and time.monotonic() - since_s < patience_s:
-        time.sleep(0.2)
+        time.sleep(LOOK_EVERY_S)
         now = rows(url)
         if now != known:
             known, since_s = now, time.monotonic()
