@@ -10,7 +10,7 @@ from recording import until
 from taskledger.errors import SourceLost
 from taskledger.recorder.backoff import delays
 from taskledger.recorder.reader import Reader
-from taskledger.recorder.source import Delivery, Promise
+from taskledger.recorder.source import Delivery, Promise, Tag
 from taskledger.recorder.stub import StubSource
 from taskledger.recorder.waiting import Halted, Heard, Interrupted, Item, Listening, Waiting
 
@@ -156,3 +156,59 @@ def test_delays() -> None:
 def test_promises(promise: Promise) -> None:
     """Each promise has a sentence that says what it means."""
     assert promise.sentence.endswith(".")
+
+
+class TestBreakingOff:
+    def test_pause(self) -> None:
+        """Paused, it lets go of the broker and forgets what comes again; resumed, it reads all of that."""
+        source, waiting = StubSource(), Waiting()
+        with reading(source, waiting) as reader:
+            until(lambda: isinstance(waiting.get(0), Listening), "listening")
+            source.send(b"a")
+            until(lambda: waiting.messages == 1, "a message")
+            reader.pause("no room")
+            until(lambda: not source._is_open, "letting go")
+            source.send(b"b")
+            items = take(waiting, lambda item: isinstance(item, Interrupted))
+            quiet = waiting.get(0.3)
+            reader.resume()
+            until(lambda: waiting.messages == 2, "both messages")
+
+        assert items[-1] == Interrupted("default", "no room")
+        assert quiet is None
+
+    def test_reopen(self) -> None:
+        """Told to break off, it begins again at once, and what was not acknowledged comes once more."""
+        source, waiting = StubSource(), Waiting()
+        with reading(source, waiting) as reader:
+            source.send(b"a")
+            take(waiting, lambda item: isinstance(item, Heard) and bool(item.deliveries))
+            reader.reopen("some were dropped")
+            items = take(waiting, lambda item: isinstance(item, Heard) and bool(item.deliveries))
+        kinds = [type(item) for item in items if not isinstance(item, Heard) or item.deliveries]
+
+        assert kinds == [Interrupted, Listening, Heard]
+
+    def test_acknowledgements_never_go_back(self) -> None:
+        """A tag that comes late, after a later one, changes nothing."""
+        source, waiting = StubSource(), Waiting()
+        with reading(source, waiting) as reader:
+            until(lambda: isinstance(waiting.get(0), Listening), "listening")
+            for _ in range(3):
+                source.send(b"a")
+            until(lambda: waiting.messages == 3, "messages")
+            reader.acknowledge(Tag(1, 3))
+            reader.acknowledge(Tag(1, 1))
+            until(lambda: source.acknowledged == 3, "all acknowledged")
+
+    def test_no_room_in_part(self) -> None:
+        """Of a broker that keeps a part, that part is kept without room, and only the rest is dropped and counted."""
+        source, waiting = StubSource(Promise.DURABLE_IN_PART), Waiting(max_bytes=0)
+        kept = Delivery(b"[{}]", "application/json", "utf-8", Tag(1, 1), 0)
+        lost = Delivery(b"[{}, {}, 7]", "application/json", "utf-8", None, 0)
+        reader = Reader("default", source, waiting, threading.Event(), limit=1)
+        reader._hand_over([kept])
+        reader._hand_over([kept, lost])
+
+        assert [waiting.get(0), waiting.get(0), waiting.get(0)] == [Heard("default", (kept,))] * 2 + [None]
+        assert reader.dropped == 3
