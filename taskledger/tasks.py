@@ -305,7 +305,9 @@ def _task(task_id: str, story: Sequence[Event], sents: Sequence[Event], runs: tu
     )
 
 
-_ABOUT = ("name", "args", "kwargs", "queue", "routing_key", "eta", "expires")
+_LASTING = ("name", "args", "kwargs", "queue", "routing_key")
+#: a retry has an ETA of its own, which is not the task's
+_ABOUT = (*_LASTING, "eta", "expires")
 
 
 def _about(story: Sequence[Event]) -> dict[str, Any]:
@@ -313,7 +315,7 @@ def _about(story: Sequence[Event]) -> dict[str, Any]:
     about: dict[str, Any] = dict.fromkeys(_ABOUT)
     for event in story:
         if event.type not in SILENT_TYPES:
-            for key in _ABOUT:
+            for key in _ABOUT if not _retries(event) else _LASTING:
                 if about[key] is None:
                     about[key] = event.fields.get(key)
     return about

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from taskledger.events import Event, integer
+from taskledger.events import INT32_MAX, Event, integer
 from taskledger.texts import text
 
 #: heartbeats that may be missing before a worker counts as lost
@@ -25,19 +25,23 @@ class Session:
     heartbeat_at: int | None = None
     freq_s: float | None = None
     active: int | None = None
+    #: tasks begun since the process started: what the first and the last heartbeat heard said
+    processed_from: int | None = None
     processed: int | None = None
     loadavg: str | None = None
     software: str | None = None
+    #: least arrival minus event time: how far the node's clock is behind ours (negative: ahead), at most
+    lag_ms: int | None = None
 
 
-def fold(sessions: Sequence[Session], event: Event) -> tuple[Session, ...]:
+def fold(sessions: Sequence[Session], event: Event, received_at: int | None = None) -> tuple[Session, ...]:
     """The sessions of one node after one more worker event; the same event again changes nothing."""
     index = _of(sessions, event)
     if index is None:
-        added = _told(Session(event.pid or 0, event.at, event.at), event)
+        added = _told(Session(event.pid or 0, event.at, event.at), event, received_at)
         return tuple(sorted([*sessions, added], key=lambda session: (session.first_at, session.pid)))
     changed = list(sessions)
-    changed[index] = _told(sessions[index], event)
+    changed[index] = _told(sessions[index], event, received_at)
     return tuple(changed)
 
 
@@ -62,9 +66,16 @@ def _of(sessions: Sequence[Session], event: Event) -> int | None:
     return begun[-1]
 
 
-def _told(session: Session, event: Event) -> Session:
+def _told(session: Session, event: Event, received_at: int | None) -> Session:
     fields = event.fields
     changes: dict[str, Any] = {"first_at": min(session.first_at, event.at), "last_at": max(session.last_at, event.at)}
+    if received_at is not None:
+        lag_ms = max(-INT32_MAX, min(INT32_MAX, (received_at - event.at) // 1000))
+        changes["lag_ms"] = lag_ms if session.lag_ms is None else min(session.lag_ms, lag_ms)
+    processed = integer(fields.get("processed"))
+    if event.type == "worker-heartbeat" and processed is not None:
+        known = processed if session.processed_from is None else session.processed_from
+        changes["processed_from"] = min(processed, known)
     if event.type == "worker-online":
         changes["online_at"] = event.at if session.online_at is None else min(session.online_at, event.at)
     if event.type == "worker-offline":

@@ -171,6 +171,14 @@ def test_a_clock_that_runs_ahead_gives_no_negative_wait():
     assert (task.state, task.wait_s) == (State.SUCCESS, 0.0)
 
 
+def test_the_eta_of_a_retry_is_not_the_tasks():
+    """A retried task that was not scheduled has no ETA, and waited as long as its first attempt did."""
+    again = task_event("received", NOON + 3, retries=1, eta="2026-11-21T12:05:00+00:00", expires=None)
+    task = made(*succeeded()[:3], task_event("retried", NOON + 2, exception="E()"), again)
+
+    assert (task.eta_at, task.wait_s) == (None, 0.5)
+
+
 def test_the_wait_of_a_scheduled_task_begins_at_its_eta():
     """What was sent for later did not wait before its ETA."""
     eta = "2026-11-21T12:00:00.400000+00:00"

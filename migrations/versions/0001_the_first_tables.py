@@ -303,9 +303,11 @@ def upgrade() -> None:
         sa.Column("heartbeat_at", sa.BigInteger(), nullable=True),
         sa.Column("freq_s", sa.Double(), nullable=True),
         sa.Column("active", sa.BigInteger(), nullable=True),
+        sa.Column("processed_from", sa.BigInteger(), nullable=True),
         sa.Column("processed", sa.BigInteger(), nullable=True),
         sa.Column("loadavg", sa.String(length=100), nullable=True),
         sa.Column("software", sa.String(length=255), nullable=True),
+        sa.Column("lag_ms", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("host_id", "cluster_id", "pid", "first_at", name=op.f("pk_worker_session")),
         **MYSQL,
     )

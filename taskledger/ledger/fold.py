@@ -222,7 +222,9 @@ class _Rows:
         return None if value is None else self._labels.number(kind, value)
 
 
-def workers(connection: Connection, ledger: Ledger, cluster_id: int, events: Sequence[Event]) -> Heard:
+def workers(
+    connection: Connection, ledger: Ledger, cluster_id: int, events: Sequence[Event], received_at: int
+) -> Heard:
     """Fold worker events into the sessions of their nodes, and note which nodes tell of their tasks.
 
     The note is renewed once in HEARD_EVERY: it answers whether a worker has -E, and not when. Returns what was noted.
@@ -242,7 +244,7 @@ def workers(connection: Connection, ledger: Ledger, cluster_id: int, events: Seq
     for host_id in sorted(lives.keys() | told.keys()):
         mine = lives.get(host_id, [])
         _touch_worker(connection, cluster_id, host_id, [event.at for event in mine], told.get(host_id))
-        _fold_sessions(connection, cluster_id, host_id, mine)
+        _fold_sessions(connection, cluster_id, host_id, mine, received_at)
     return {(cluster_id, host_id): at for host_id, at in told.items()}
 
 
@@ -264,7 +266,9 @@ def _touch_worker(
         connection.execute(update(table).where(mine).values(values))
 
 
-def _fold_sessions(connection: Connection, cluster_id: int, host_id: int, events: Sequence[Event]) -> None:
+def _fold_sessions(
+    connection: Connection, cluster_id: int, host_id: int, events: Sequence[Event], received_at: int
+) -> None:
     if not events:
         return
     table = schema.worker_session
@@ -273,7 +277,7 @@ def _fold_sessions(connection: Connection, cluster_id: int, host_id: int, events
     before = tuple(_session_of(found) for found in reversed(newest))
     after = before
     for event in sorted(events, key=lambda event: event.at):
-        after = core.fold(after, event)
+        after = core.fold(after, event, received_at)
     for gone in (session for session in before if session not in after):
         connection.execute(delete(table).where(mine, table.c.pid == gone.pid, table.c.first_at == gone.first_at))
     rows = [{"host_id": host_id, "cluster_id": cluster_id, **asdict(one)} for one in after if one not in before]

@@ -10,14 +10,20 @@ from taskledger.ledger.labels import Kind
 from taskledger.ledger.record import Position
 from taskledger.ledger.record import extend as move
 
+#: microseconds without a sign of life after which a recorder does not count as recording
+SILENCE = 15_000_000
 #: the cause of a coverage row whose recorder was gone without a word
 KILLED = "the recorder was killed or lost its machine"
 
 
 def begin(ledger: Ledger, name: str, version: str, now_at: int) -> int:
-    """A recorder starts; the number of its row. Rows that an earlier life under the same name left open are closed."""
+    """A recorder starts; the number of its row.
+
+    Rows that an earlier life under the same name left open are closed, if it has been silent: two that live at once
+    under one name, as on one machine by default, leave each other alone.
+    """
     with ledger.write() as connection:
-        _close_left_open(connection, name[:255])
+        _close_left_open(connection, name[:255], now_at - SILENCE)
         row = {"name": name[:255], "version": version, "started_at": now_at, "seen_at": now_at, "recorded": 0}
         return _key(connection.execute(insert(schema.recorder), row))
 
@@ -51,7 +57,10 @@ def extend(
     with ledger.write() as connection:
         if position is not None:
             move(connection, position)
-        values = {"seen_at": seen_at, "lag_s": lag_s, "recorded": recorded}
+            revived = update(schema.coverage).where(schema.coverage.c.id == position.coverage_id)
+            connection.execute(revived.where(schema.coverage.c.cause == KILLED).values(cause=None))
+        # Whoever called this recorder dead while it was only slow was wrong.
+        values = {"seen_at": seen_at, "lag_s": lag_s, "recorded": recorded, "stopped_at": None}
         connection.execute(update(table).where(table.c.id == recorder_id).values(values))
 
 
@@ -74,13 +83,13 @@ def stop(ledger: Ledger, recorder_id: int, now_at: int) -> None:
         connection.execute(update(table).where(table.c.id == recorder_id).values(seen_at=now_at, stopped_at=now_at))
 
 
-def _close_left_open(connection: Connection, name: str) -> None:
+def _close_left_open(connection: Connection, name: str, silent_since_at: int) -> None:
     recorder, coverage = schema.recorder, schema.coverage
-    mine = select(recorder.c.id).where(recorder.c.name == name, recorder.c.stopped_at.is_(None))
+    left_open = (recorder.c.name == name) & recorder.c.stopped_at.is_(None) & (recorder.c.seen_at < silent_since_at)
+    mine = select(recorder.c.id).where(left_open)
     left = coverage.c.recorder_id.in_(mine) & coverage.c.cause.is_(None)
     connection.execute(update(coverage).where(left).values(cause=KILLED))
-    closed = update(recorder).where(recorder.c.name == name, recorder.c.stopped_at.is_(None))
-    connection.execute(closed.values(stopped_at=recorder.c.seen_at))
+    connection.execute(update(recorder).where(left_open).values(stopped_at=recorder.c.seen_at))
 
 
 def _key(result: Any) -> int:

@@ -86,7 +86,7 @@ def _write(connection: Connection, ledger: Ledger, batch: Batch) -> tuple[Record
     events = [unique[event_id] for event_id in sorted(unique)]
     fresh = _insert_events(connection, events, _EventRows(ledger.labels, cluster_id, batch.received_at))
     told = fold.tasks(connection, ledger, cluster_id, _by_task(fresh))
-    heard = fold.workers(connection, ledger, cluster_id, fresh)
+    heard = fold.workers(connection, ledger, cluster_id, fresh, batch.received_at)
     _count(connection, ledger.labels, cluster_id, fresh)
     quarantined = _quarantine(connection, cluster_id, batch)
     if batch.position is not None:

@@ -154,9 +154,11 @@ worker_session = _table(
     Column("heartbeat_at", Moment),
     Column("freq_s", Seconds),
     Column("active", Moment),
+    Column("processed_from", Moment),
     Column("processed", Moment),
     Column("loadavg", String(100)),
     Column("software", String(255)),
+    Column("lag_ms", Integer),
 )
 
 #: how many new events came of each type in each hour of their own time

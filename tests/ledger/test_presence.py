@@ -92,3 +92,40 @@ def test_recorders_are_listed_with_what_they_promise(ledger):
 
     assert (one.name, one.recorded, one.promises) == ("r1", 7, (("default", "counted loss"),))
     assert (one.started_at, one.seen_at, one.stopped_at) == (100 * S, 200 * S, None)
+
+
+def test_a_second_recorder_of_the_same_name_does_not_bury_the_first(ledger):
+    """Two that live at once under one name leave each other alone; one called dead that speaks is alive again."""
+    first = begin(ledger, "vm", "0.1", 100 * S)
+    covered = Position(listen(ledger, first, "default", "counted loss", 100 * S), 110 * S)
+    extend(ledger, covered, recorder_id=first, seen_at=110 * S, lag_s=0.0, recorded=1)
+    begin(ledger, "vm", "0.1", 112 * S)
+
+    assert [stretch.cause for stretch in stretches(ledger, EVERYTHING)] == [None]
+
+    begin(ledger, "vm", "0.1", 200 * S)
+    assert [stretch.cause for stretch in stretches(ledger, EVERYTHING)] == [KILLED]
+    extend(ledger, covered._replace(until_at=201 * S), recorder_id=first, seen_at=201 * S, lag_s=0.0, recorded=1)
+    assert [stretch.cause for stretch in stretches(ledger, EVERYTHING)] == [None]
+    assert next(one for one in recorders(ledger) if one.recorded == 1).stopped_at is None
+
+
+def test_each_cluster_has_holes_of_its_own(ledger):
+    """While one cluster is not listened to, a span has a hole that names it, whoever listens to another."""
+    for cluster, until_s in (("eu", 200), ("us", 300)):
+        recorder_id = begin(ledger, cluster, "0.1", 100 * S)
+        position = Position(listen(ledger, recorder_id, cluster, "counted loss", 100 * S), until_s * S)
+        end(ledger, position, "stopped")
+
+    assert holes(ledger, 100, 300, 300) == [(200, 300, "eu: stopped")]
+    assert coverage(ledger, Span(100 * S, 300 * S), 300 * S, cluster="us").is_whole
+    assert not coverage(ledger, Span(100 * S, 300 * S), 300 * S, cluster="eu").is_whole
+
+
+def test_a_cluster_that_came_later_makes_no_hole_before(ledger):
+    """Before a further cluster was first recorded nothing is missing from what was known."""
+    for cluster, from_s in (("eu", 100), ("us", 200)):
+        recorder_id = begin(ledger, cluster, "0.1", from_s * S)
+        end(ledger, Position(listen(ledger, recorder_id, cluster, "counted loss", from_s * S), 300 * S), "stopped")
+
+    assert holes(ledger, 100, 300, 300) == []

@@ -180,6 +180,17 @@ def test_a_silent_worker_is_lost_only_where_somebody_listened(ledger):
     assert [running.id for running in found.running] == [TASK]
 
 
+def test_a_worker_whose_clock_is_slow_is_not_lost(ledger):
+    """Heartbeats that arrive with old times are signs of life now; when they stop coming, the worker is lost."""
+    slow = [raw("worker-heartbeat", NOON - 60 + second, freq=2.0, processed=second) for second in (0, 2, 4)]
+    for second, heartbeat in zip((0, 2, 4), slow, strict=True):
+        record(ledger, Batch("default", decoded(heartbeat), received_at=NOON_AT + second * S))
+    listening(ledger, NOON_AT - 100 * S, NOON_AT + 60 * S)
+
+    assert workers(ledger, NOON_AT + 5 * S)[0].status == "online"
+    assert workers(ledger, NOON_AT + 60 * S)[0].status == "lost"
+
+
 def test_a_worker_that_said_goodbye_is_offline(ledger):
     """worker-offline ends a session; the node is known by its name, and an unknown name is None."""
     put(ledger, raw("worker-online", NOON), raw("worker-offline", NOON + 5))

@@ -212,11 +212,12 @@ def test_workers_and_their_sessions(ledger):
 
 
 def test_a_worker_without_task_events_is_known_as_such(ledger):
-    """Heartbeats that count tasks, and not one task event: the worker lacks -E."""
+    """Heartbeats whose count of tasks rises, and not one task event: no -E. One count alone says nothing."""
     put(ledger, raw("worker-heartbeat", NOON, processed=12))
-    (found,) = workers(ledger, NOON_AT)
+    assert workers(ledger, NOON_AT)[0].sends_task_events is None
 
-    assert found.sends_task_events is False
+    put(ledger, raw("worker-heartbeat", NOON + 2, processed=14))
+    assert workers(ledger, NOON_AT)[0].sends_task_events is False
 
 
 def test_the_position_moves_with_the_rows(ledger):

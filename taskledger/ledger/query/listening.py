@@ -9,10 +9,8 @@ from sqlalchemy import Connection, Row, func, select
 from taskledger.ledger import schema
 from taskledger.ledger.answers import ClusterStatus, Coverage, Hole, RecorderRow, RecorderStatus, Span, Stretch
 from taskledger.ledger.engine import Ledger
-from taskledger.ledger.presence import KILLED
+from taskledger.ledger.presence import KILLED, SILENCE
 
-#: microseconds without a sign of life after which a recorder does not count as recording
-SILENCE = 15_000_000
 #: microseconds before the ledger's newest coverage after which a cluster counts as given up
 GIVEN_UP = 7 * 86_400_000_000
 #: lives of recorders that are listed
@@ -43,15 +41,52 @@ def clusters(ledger: Ledger, now_at: int) -> tuple[ClusterStatus, ...]:
     return tuple(sorted(found, key=lambda one: one.cluster))
 
 
-def coverage(ledger: Ledger, span: Span, now_at: int | None = None) -> Coverage:
-    """The holes of a span: where no recorder was listening, up to now."""
+def coverage(ledger: Ledger, span: Span, now_at: int | None = None, *, cluster: str | None = None) -> Coverage:
+    """The holes of a span, up to now: where a cluster was not listened to; of one cluster, or of all that are recorded.
+
+    A cluster is in question from its first recording on, and for a week after its last.
+    """
     now_at = time.time_ns() // 1000 if now_at is None else now_at
-    with ledger.read() as connection:
-        columns = schema.coverage.c
-        began_at, until_at = connection.execute(select(func.min(columns.from_at), func.max(columns.until_at))).one()
     listening = stretches(ledger, Span(span.from_at - SILENCE, span.to_at + SILENCE))
+    reach = {name: found for name, found in _recorded(ledger).items() if cluster in (None, name)}
+    began_at = min((found.from_at for found in reach.values()), default=None)
+    until_at = max((found.to_at for found in reach.values()), default=None)
+    current = [name for name, found in reach.items() if found.to_at >= span.from_at - GIVEN_UP]
     end_at = min(span.to_at, now_at)
-    return Coverage(span, tuple(_holes(listening, span.from_at, end_at, began_at)), began_at, until_at)
+    if not current:
+        return Coverage(span, tuple(_holes((), span.from_at, end_at, began_at)), began_at, until_at)
+    holes: list[Hole] = []
+    for name in current:
+        # Before a further cluster was first recorded it was not known, which is no hole in what was.
+        own_from_at = span.from_at if reach[name].from_at == began_at else reach[name].from_at
+        mine = [stretch for stretch in listening if stretch.cluster == name]
+        prefix = f"{name}: " if len(current) > 1 else ""
+        found = _holes(mine, max(span.from_at, own_from_at), end_at, began_at)
+        holes += [Hole(one.from_at, one.to_at, prefix + one.cause) for one in found]
+    return Coverage(span, tuple(_merged(holes)), began_at, until_at)
+
+
+def _recorded(ledger: Ledger) -> dict[str, Span]:
+    """Cluster -> from when to when it was ever recorded."""
+    columns = schema.coverage.c
+    ends = (func.min(columns.from_at).label("from_at"), func.max(columns.until_at).label("until_at"))
+    with ledger.read() as connection:
+        rows = connection.execute(select(columns.cluster_id, *ends).group_by(columns.cluster_id)).all()
+    return {ledger.labels.value(row.cluster_id) or "": Span(row.from_at, row.until_at) for row in rows}
+
+
+def _merged(holes: Iterable[Hole]) -> Iterable[Hole]:
+    """Holes of several clusters as one list: those that overlap become one, with all their causes."""
+    last: Hole | None = None
+    for hole in sorted(holes, key=lambda one: (one.from_at, one.to_at)):
+        if last is None or hole.from_at >= last.to_at:
+            if last is not None:
+                yield last
+            last = hole
+        else:
+            last = Hole(last.from_at, max(last.to_at, hole.to_at), f"{last.cause}; {hole.cause}")
+    if last is not None:
+        yield last
 
 
 def stretches(ledger: Ledger, span: Span) -> tuple[Stretch, ...]:

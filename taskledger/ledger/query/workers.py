@@ -58,10 +58,11 @@ def _worker(
     ledger: Ledger, now_at: int, node: Any, sessions: Sequence[Any], running: Sequence[RelatedTask]
 ) -> WorkerRow:
     last = sessions[0] if sessions else None
-    status, since_at = _status(ledger, now_at, last)
+    cluster = ledger.labels.value(node.cluster_id) or ""
+    status, since_at = _status(ledger, now_at, last, cluster)
     return WorkerRow(
         name=ledger.labels.value(node.host_id) or "",
-        cluster=ledger.labels.value(node.cluster_id) or "",
+        cluster=cluster,
         status=status,
         since_at=since_at,
         last_heartbeat_at=last.heartbeat_at if last else None,
@@ -77,22 +78,29 @@ def _worker(
     )
 
 
-def _status(ledger: Ledger, now_at: int, last: Any) -> tuple[str, int | None]:
-    """The status of a node by its last session, and since when; silence counts only where a recorder was listening."""
+def _status(ledger: Ledger, now_at: int, last: Any, cluster: str) -> tuple[str, int | None]:
+    """The status of a node by its last session, and since when; silence counts only where a recorder was listening.
+
+    The last sign is moved to our clock by the least lag of the session's events: a worker whose clock is slow is not
+    silent.
+    """
     if last is None:
         return "unknown", None
     if last.offline_at is not None and last.offline_at >= last.last_at:
         return "offline", last.offline_at
-    if now_at - last.last_at <= lost_after_s(last.freq_s) * 1_000_000:
+    sign_at = last.last_at + (last.lag_ms or 0) * 1000
+    if now_at - sign_at <= lost_after_s(last.freq_s) * 1_000_000:
         return "online", last.online_at or last.first_at
-    is_heard = coverage(ledger, Span(last.last_at, now_at), now_at).is_whole
+    is_heard = coverage(ledger, Span(sign_at, now_at), now_at, cluster=cluster).is_whole
     return ("lost" if is_heard else "unknown"), last.last_at
 
 
 def _sends_task_events(node: Any, last: Any) -> bool | None:
     if node.task_event_at is not None:
         return True
-    return False if last is not None and last.processed else None
+    # `processed` counts since the worker started: only its rise since we listen says that tasks ran untold.
+    rose = last is not None and last.processed is not None and last.processed > (last.processed_from or 0)
+    return False if rose and last.processed_from is not None else None
 
 
 def _session(row: Any) -> SessionRow:
