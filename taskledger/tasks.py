@@ -120,17 +120,21 @@ class _Draft:
         return event
 
 
-def project(task_id: str, events: Iterable[Event]) -> Task:
+def project(task_id: str, events: Iterable[Event], *, cut_at: int | None = None) -> Task:
     """The task that these events tell of: a function of their set alone.
 
-    Raises ValueError for no events at all.
+    `cut_at` says that events are left out after that moment: no run goes on across it. Raises ValueError for no events
+    at all.
     """
     story = sorted({event.id: event for event in events}.values(), key=_story_order)
     if not story:
         raise ValueError("a task is made of at least one event")
     known = [event for event in story if event.type in TASK_EVENT_TYPES]
     sents = [event for event in known if event.type == "task-sent"]
-    drafts = _gather_runs(known)
+    drafts = _gather_runs([event for event in known if cut_at is None or event.at <= cut_at])
+    if cut_at is not None:
+        drafts[-1:] = [_noted(draft, "what came after it is left out") for draft in drafts[-1:]]
+        drafts += _gather_runs([event for event in known if event.at > cut_at])
     # Of several sends of one attempt the first is the run's.
     sent_at = {_retries(event): event.at for event in reversed(sents)}
     runs = tuple(_run(number, draft, sent_at, drafts) for number, draft in enumerate(drafts, 1))
@@ -157,6 +161,11 @@ def _gather_runs(story: Sequence[Event]) -> list[_Draft]:
         elif event.type in ENDS:
             _end(drafts, event, attempts)
     return drafts
+
+
+def _noted(draft: _Draft, note: str) -> _Draft:
+    draft.notes.append(note)
+    return draft
 
 
 def _waiting(drafts: list[_Draft], event: Event) -> _Draft:

@@ -224,6 +224,17 @@ def test_a_long_text_is_cut_in_the_middle_with_a_mark():
     assert short.endswith("aend")
 
 
+def test_no_run_goes_on_across_a_cut():
+    """Where events in the middle are left out, an end after the cut does not close a run from before it."""
+    early = [task_event("received", NOON, retries=0), task_event("started", NOON + 1)]
+    late = [task_event("received", NOON + 100, retries=9), task_event("started", NOON + 101)]
+    end = task_event("retried", NOON + 102, exception="E()")
+    task = project(TASK, decoded(*early, *late, end), cut_at=NOON_AT + 50_000_000)
+
+    assert [(run.retries, run.state) for run in task.runs] == [(0, State.STARTED), (9, State.RETRY)]
+    assert (task.state, task.runs[0].note) == (State.RETRY, "what came after it is left out")
+
+
 def test_a_task_needs_an_event():
     """No event, no task."""
     with pytest.raises(ValueError, match="at least one event"):

@@ -111,7 +111,9 @@ def _projected(
 ) -> Task:
     if task_id not in known:
         return project(task_id, fresh[task_id])
-    return project(task_id, stories[task_id])._replace(events=known[task_id] + len(fresh[task_id]))
+    events, story = known[task_id] + len(fresh[task_id]), stories[task_id]
+    cut_at = story[MAX_STORY // 2 - 1].at if events > MAX_STORY else None
+    return project(task_id, story, cut_at=cut_at)._replace(events=events)
 
 
 def _remembered(
