@@ -22,6 +22,8 @@ LOOK_BACK = 60 * SECOND
 #: tasks, and fires of an entry, that are looked at in one go, at most
 MOST_SENDS = 20_000
 MOST_FIRES = 20_000
+#: evidence that beat itself gave; anything else is what a worker said of it
+BY_BEAT = ("task-sent", "probe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,21 @@ def fires(connection: Connection, labels: Labels, entry: Known, from_at: int) ->
         )
         for row in connection.execute(question)
     ]
+
+
+def last_sends(connection: Connection, cluster_id: int, before_at: int) -> list[Fire]:
+    """The newest fire of each entry of a cluster before a moment."""
+    fire, entry = schema.fire.c, schema.schedule_entry.c
+    # One seek in the index for each entry; a maximum over all of them would read every fire there is.
+    newest = (
+        select(fire.fired_at, fire.evidence)
+        .where(fire.entry_id == entry.id, fire.fired_at < before_at)
+        .order_by(fire.fired_at.desc())
+        .limit(1)
+    )
+    columns = [newest.with_only_columns(column).scalar_subquery() for column in (fire.fired_at, fire.evidence)]
+    rows = connection.execute(select(*columns).select_from(schema.schedule_entry).where(entry.cluster_id == cluster_id))
+    return [Fire(fired_at, None, evidence) for fired_at, evidence in rows if fired_at is not None]
 
 
 def last_ticks(connection: Connection, entry_ids: Iterable[int]) -> dict[int, RowMapping]:

@@ -32,7 +32,10 @@ class Case:
     rivals: Sequence[Known]
     fires: Sequence[Fire]
     rival_fires: Sequence[Fire]
-    others_at: Sequence[int]
+    #: fires of all other entries, earliest first
+    others: Sequence[Fire]
+    #: the newest fire of each entry of the cluster from before all these
+    before: Sequence[Fire]
     pruned_at: int
 
     @classmethod
@@ -55,15 +58,16 @@ class Case:
             rivals,
             [one.fire for one in known],
             rival_fires,
-            _sent_at(connection, others, from_at, scope.to_at),
+            _others(connection, others, from_at, scope.to_at),
+            facts.last_sends(connection, entry.cluster_id, from_at),
             facts.mark(connection, TASKS_PRUNED) or 0,
         )
 
     def with_recent(self, recent: Mapping[int, Sequence[Fire]]) -> "Case":
         """The case with what was sent since fires were last kept, by entry id."""
         rival_ids = {rival.id for rival in self.rivals}
-        others_at = [
-            fire.at
+        others = [
+            fire
             for entry_id, fires in recent.items()
             for fire in fires
             if entry_id != self.entry.id and entry_id not in rival_ids
@@ -72,7 +76,7 @@ class Case:
             self,
             fires=_together(self.fires, recent.get(self.entry.id, ())),
             rival_fires=_together(self.rival_fires, [fire for one in rival_ids for fire in recent.get(one, ())]),
-            others_at=sorted([*self.others_at, *others_at]),
+            others=sorted(_together(self.others, others), key=_at),
         )
 
 
@@ -101,37 +105,44 @@ def judged(case: Case) -> Iterator[tuple[Verdict, str | None]]:
     """Each verdict of the case with its note, earliest first."""
     rules = [version.rule for version in case.entry.versions]
     judgement = judge(Facts(rules, case.fires, case.heard.spans), case.scope)
+    sends = sorted((*case.before, *case.others, *case.rival_fires, *case.fires), key=_at)
     for verdict in judgement.verdicts:
-        yield explained(verdict, _background(case, verdict))
+        yield explained(verdict, _background(case, verdict, sends))
 
 
 def _together(kept: Sequence[Fire], recent: Sequence[Fire]) -> list[Fire]:
     return list({fire.task_id: fire for fire in (*kept, *recent)}.values())
 
 
-def _background(case: Case, verdict: Verdict) -> Background:
+def _at(fire: Fire) -> int:
+    return fire.at
+
+
+def _background(case: Case, verdict: Verdict, sends: Sequence[Fire]) -> Background:
     version = case.entry.in_force(verdict.due_at) or case.entry.latest
-    low, high = (bisect_left(case.others_at, at) for at in (verdict.due_at, verdict.closes_at))
+    low, high = (bisect_left(case.others, at, key=_at) for at in (verdict.due_at, verdict.closes_at))
+    newest = bisect_left(sends, verdict.closes_at, key=_at) - 1
     return Background(
         version.entry,
         case.heard.spans,
         [rival.latest.entry for rival in case.rivals],
         [*case.fires, *case.rival_fires] if case.rivals else (),
-        case.others_at[low : min(high, low + 1)],
-        case.others_at[0] if len(case.others_at) >= MOST_OTHERS else 0,
+        [fire.at for fire in case.others[low : min(high, low + 1)]],
+        case.others[0].at if len(case.others) >= MOST_OTHERS else 0,
+        sends[newest].source if newest >= 0 else None,
         case.pruned_at,
     )
 
 
-def _sent_at(connection: Connection, entry_ids: Sequence[int], from_at: int, to_at: int) -> list[int]:
-    """When other entries were sent, sorted."""
+def _others(connection: Connection, entry_ids: Sequence[int], from_at: int, to_at: int) -> list[Fire]:
+    """The newest fires of other entries, earliest first."""
     fire = schema.fire.c
     if not entry_ids:
         return []
     question = (
-        select(fire.fired_at)
+        select(fire.fired_at, fire.task_id, fire.evidence)
         .where(fire.entry_id.in_(entry_ids), fire.fired_at >= from_at, fire.fired_at < to_at + DAY)
         .order_by(fire.fired_at.desc())
         .limit(MOST_OTHERS)
     )
-    return sorted(connection.scalars(question))
+    return [Fire(*row) for row in reversed(connection.execute(question).all())]

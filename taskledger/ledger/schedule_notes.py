@@ -7,12 +7,17 @@ from itertools import pairwise
 
 from taskledger import crontabs
 from taskledger.crontabs import SECOND, Crontab
+from taskledger.ledger.schedule_facts import BY_BEAT
 from taskledger.schedules import Entry
 from taskledger.ticks import Fire, Spans, early_of, grace_of
 from taskledger.verdicts import Verdict
 
 #: names of rivals that a note spells out
 MOST_NAMES = 3
+_UNHEARD_ADVICE = (
+    "set task_send_sent_event = True where beat runs, and restart beat; "
+    "a send that no worker has received leaves no trace"
+)
 _FLAG_NOTES = {
     "time_from_worker": "the time is when a worker received it, the wait in the queue included",
     "two_beats": "two beats may be running",
@@ -38,6 +43,8 @@ class Background:
     others_at: Sequence[int]
     #: from when on these are all that were
     others_since_at: int
+    #: how the newest fire of any entry of the cluster is known that came before the window closed; None without any
+    newest_evidence: str | None
     #: tasks from before this moment may have been pruned
     pruned_at: int
 
@@ -47,9 +54,7 @@ def explained(verdict: Verdict, background: Background) -> tuple[Verdict, str | 
     if verdict.fire in ("on_time", "late"):
         return _contested(verdict, background) if background.rivals else (verdict, _fired_note(verdict, background))
     if verdict.fire in ("missed", "overdue"):
-        if verdict.due_at < background.pruned_at:
-            return replace(verdict, fire="unknown"), "tasks of that time have been pruned"
-        return verdict, _missed_note(verdict, background)
+        return _unseen(verdict, background)
     if verdict.fire == "unknown":
         return verdict, _hole_note(background.coverage, verdict.due_at, verdict.closes_at)
     if verdict.fire == "dst_skipped":
@@ -65,6 +70,23 @@ def _fired_note(verdict: Verdict, background: Background) -> str | None:
         hole = _hole_note(background.coverage, verdict.due_at, verdict.fired_at or verdict.due_at)
         notes += [f"{hole}: it may have been sent before as well"] if hole else []
     return "; ".join(notes) or None
+
+
+def _unseen(verdict: Verdict, background: Background) -> tuple[Verdict, str]:
+    if verdict.due_at < background.pruned_at:
+        return replace(verdict, fire="unknown"), "tasks of that time have been pruned"
+    if background.newest_evidence not in BY_BEAT:
+        return replace(verdict, fire="unknown"), _unheard_note(background)
+    return verdict, _missed_note(verdict, background)
+
+
+def _unheard_note(background: Background) -> str:
+    """Silence says nothing where beat is not heard when it does send."""
+    heard = (
+        "no send of beat was heard yet" if background.newest_evidence is None else "only workers tell of this schedule"
+    )
+    problem = background.entry.problem
+    return f"{heard}: {_UNHEARD_ADVICE}" + (f"; beat cannot send it: {problem}" if problem else "")
 
 
 def _missed_note(verdict: Verdict, background: Background) -> str:

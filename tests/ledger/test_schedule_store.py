@@ -49,6 +49,10 @@ class Stage:
             self.event(f"task-{kind}", at + number * SECOND // 10, {"hostname": host} | about)
         return task_id
 
+    def hear_beat(self, **more: Any) -> None:
+        """Beat sends before anything is judged: its task-sent events are on."""
+        self.send(TEN_AT - 30 * SECOND, **more)
+
     def event(self, kind: str, at: int, fields: dict[str, Any]) -> None:
         item = decode(canonical({"type": kind, "timestamp": at / SECOND, **fields}))[0]
         assert isinstance(item, Event)
@@ -176,6 +180,7 @@ def test_where_nobody_listened_nothing_was_missed(stage: Stage) -> None:
     stage.keep(entry())
     stage.listen(TEN_AT - MINUTE, TEN_AT + 20 * MINUTE)
     stage.listen(TEN_AT + 22 * MINUTE, TEN_AT + HOUR)
+    stage.hear_beat()
 
     judge_due(stage.ledger, TEN_AT + HOUR)
 
@@ -212,6 +217,7 @@ def test_only_what_beat_would_send_counts(stage: Stage) -> None:
     stage.keep(entry(args="[1, 2]", queue="fast"))
     stage.listen(TEN_AT - MINUTE, TEN_AT + HOUR)
     right = {"args": "[1, 2]", "queue": "fast"}
+    stage.hear_beat(**right)
     for wrong in ({"args": "(1, 2)"}, {"kwargs": "{'a': 1}"}, {"queue": "slow"}, {"parent_id": "p", "root_id": "r"}):
         stage.send(TEN_AT + SECOND, **right | wrong)
     stage.send(TEN_AT + SECOND, "proj.other", **right)
@@ -236,11 +242,49 @@ def test_a_worker_alone_tells_the_time_it_received(stage: Stage) -> None:
     assert "wait in the queue" in (row.ticks[0].note or "")
 
 
+def test_silence_proves_nothing_where_only_workers_tell(stage: Stage) -> None:
+    """Without task-sent events a send that no worker has received is not missed, neither now nor for good."""
+    stage.keep(entry(), entry("well", args="[1]"))
+    stage.listen(TEN_AT - MINUTE, TEN_AT + 70 * MINUTE)
+    stage.send(TEN_AT + 1 * SECOND, types=("received",))
+    stage.send(TEN_AT + 1 * SECOND, types=("received",), args="[1]")
+    judge_due(stage.ledger, TEN_AT + 70 * MINUTE)
+
+    row = schedule(stage.ledger, "often", TEN_AT + 70 * MINUTE)
+    assert row is not None
+    past = row.ticks[:5]
+    assert [tick.fire for tick in past] == ["on_time", "unknown", "unknown", "unknown", "unknown"]
+    assert [tick.is_final for tick in past] == [True, True, True, True, False]
+    note = (
+        "only workers tell of this schedule: set task_send_sent_event = True where beat runs, and restart beat; "
+        "a send that no worker has received leaves no trace"
+    )
+    assert {tick.note for tick in past[1:]} == {note}
+
+
+def test_silence_is_judged_by_the_newest_send_before_it(stage: Stage) -> None:
+    """From the first task-sent of any entry on, what is not sent is missed; nothing is heard before the first send."""
+    stage.keep(entry(), entry("well", args="[1]"))
+    stage.listen(TEN_AT - MINUTE, TEN_AT + 70 * MINUTE)
+    stage.send(TEN_AT + 20 * MINUTE, types=("received",), args="[1]")
+    stage.send(TEN_AT + 35 * MINUTE, args="[1]")
+    judge_due(stage.ledger, TEN_AT + 70 * MINUTE)
+
+    row = schedule(stage.ledger, "often", TEN_AT + 70 * MINUTE)
+    assert row is not None
+    assert [tick.fire for tick in row.ticks[:5]] == ["unknown", "unknown", "missed", "missed", "overdue"]
+    assert [(tick.note or "").partition(":")[0] for tick in row.ticks[:2]] == [
+        "no send of beat was heard yet",
+        "only workers tell of this schedule",
+    ]
+
+
 @pytest.mark.parametrize("others", [True, False])
 def test_a_missed_note_says_whether_beat_was_running(stage: Stage, others: bool) -> None:
     """Other entries that were sent in the window show that beat was running; what beat cannot send is said."""
     stage.keep(entry("bad", problem="add() takes 0 positional arguments but 1 was given"), entry("well", args="[1]"))
     stage.listen(TEN_AT - MINUTE, TEN_AT + HOUR)
+    stage.hear_beat(args="[1]")
     if others:
         stage.send(TEN_AT + SECOND, args="[1]")
     judge_due(stage.ledger, TEN_AT + HOUR)
@@ -263,6 +307,7 @@ def test_what_is_overdue_is_told_with_what_was_sent_just_now(stage: Stage) -> No
     """Before the jobs have looked, a question already sees that other entries were sent; nothing is final then."""
     stage.keep(entry("late"), entry("well", args="[1]"))
     stage.listen(TEN_AT - MINUTE, TEN_AT + 2 * MINUTE)
+    stage.hear_beat(args="[1]")
     before = schedule(stage.ledger, "late", TEN_AT + 2 * MINUTE)
     stage.send(TEN_AT + SECOND, args="[1]")
     after = schedule(stage.ledger, "late", TEN_AT + 2 * MINUTE)
@@ -293,8 +338,9 @@ def test_of_two_entries_that_send_the_same_neither_is_guessed(stage: Stage) -> N
 
 def test_an_interval_that_never_fired_is_missed(stage: Stage) -> None:
     """It was due one interval after it was first read; what comes next is told too."""
-    stage.keep(entry(schedule=Interval(20.0)))
+    stage.keep(entry(schedule=Interval(20.0)), entry("well", args="[1]"))
     stage.listen(TEN_AT - MINUTE, TEN_AT + 5 * MINUTE)
+    stage.hear_beat(args="[1]")
 
     assert judge_due(stage.ledger, TEN_AT + MINUTE) == 1
     row = schedule(stage.ledger, "often", TEN_AT + MINUTE)
