@@ -166,6 +166,17 @@ def test_a_running_task_reaches_until_now() -> None:
     assert drawing.rows[0].note == "running, 15.0 s"
 
 
+def test_what_a_silent_worker_ran_ends_torn_at_its_last_sign() -> None:
+    """Where the worker was last heard 12 s ago, the bar ends there with a dashed edge, and no clock counts on."""
+    drawing = timeline.timeline(detail(row(State.STARTED), run(1, State.STARTED, 19, 15, None)), NOW, NOW - 12 * S)
+
+    assert drawing is not None
+    last = drawing.rows[0].segments[-1]
+    assert (last.kind, last.edge, last.title) == ("running", "right", "was running, no end seen")
+    assert round(last.width / last.x, 2) == round(3 / 5, 2)
+    assert drawing.rows[0].note == "was running, no end seen"
+
+
 def test_a_redelivery_is_not_called_a_retry() -> None:
     """A second run with the same count of retries was delivered again, and may overlap with the first."""
     runs = (run(1, State.STARTED, 19, 18, None, retries=0), run(2, State.SUCCESS, 17, 16, 10, retries=0))

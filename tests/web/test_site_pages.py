@@ -192,7 +192,7 @@ def test_a_pasted_id_leads_to_its_task(client: FlaskClient, day: story.Story) ->
         ("rejected", "Rejected", ""),
         ("succeeded after retries", "Succeeded", ""),
         ("failed after retries", "Failed", ""),
-        ("on a lost worker", "Running", ""),
+        ("on a lost worker", "Was running", "Was running on w3@vm when w3@vm fell silent at 22 Nov "),
     ],
 )
 def test_each_fate_has_its_word(client: FlaskClient, day: story.Story, fate: str, word: str, note: str) -> None:

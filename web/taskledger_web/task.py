@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from taskledger.ledger import kept, query
 from taskledger.ledger.answers import Coverage, RunRow, Span, TaskDetail
 from taskledger.tasks import State
-from taskledger_web import family, links, reprs, timeline, times, tracebacks, words
+from taskledger_web import family, links, reprs, silence, timeline, times, tracebacks, words
 from taskledger_web.asking import ask
 from taskledger_web.text import SHOWN, shortened
 from taskledger_web.view import View, view
@@ -54,13 +54,16 @@ def _page(task_id: str) -> tuple[str, int] | str:
     detail = ask(query.task, task_id)
     if detail is None:
         return _missing(task_id, seen)
+    silent = silence.of_task(detail, seen.now_at)
+    word = words.of_task(detail.task, seen.now_at)
     failed = [run for run in detail.runs if run.exception or run.traceback]
     latest = failed[-1] if failed else None
     return render_template(
         "tasks/detail.html",
         detail=detail,
-        word=words.of_task(detail.task, seen.now_at),
-        timeline=timeline.timeline(detail, seen.now_at),
+        word=silence.word(word) if silent else word,
+        silence=silent,
+        timeline=timeline.timeline(detail, seen.now_at, silent.at if silent else None),
         label=timeline.label,
         failed=list(reversed(failed)),
         group=_group(latest, seen),

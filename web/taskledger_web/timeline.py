@@ -1,7 +1,7 @@
 """The timeline of one task: a row for each run, with what it waited, was reserved for and ran, and what is missing."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from taskledger.ledger.answers import RunRow, Span, TaskDetail
 from taskledger.tasks import State
@@ -18,6 +18,7 @@ _LETTERS = 100
 _THIN = 0.4
 #: most rows drawn; the table below the drawing has them all
 MOST_ROWS = 40
+_NO_END = "was running, no end seen"
 _STEPS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120)
 _LONG_STEPS = (300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800, 2_592_000)
 
@@ -55,14 +56,20 @@ class Timeline:
     left_out: int
 
 
-def timeline(detail: TaskDetail, now_at: int) -> Timeline | None:
-    """The drawing of a task's runs; None when it has none."""
+def timeline(detail: TaskDetail, now_at: int, silent_at: int | None = None) -> Timeline | None:
+    """The drawing of a task's runs; None when it has none. `silent_at` is the last sign of a worker that fell silent.
+
+    What such a worker was running is drawn until then, torn: whether it still runs is not known.
+    """
+    now_at = now_at if silent_at is None else silent_at
     span = _span(detail, now_at)
     if span is None or not detail.runs:
         return None
     shown = detail.runs[-MOST_ROWS:]
     following = (*shown[1:], None)
     rows = tuple(_row(detail, run, after, span, now_at) for run, after in zip(shown, following, strict=True))
+    if silent_at is not None:
+        rows = (*rows[:-1], _torn(rows[-1]))
     return Timeline(rows, _ticks(span), len(detail.runs) - len(shown))
 
 
@@ -95,10 +102,19 @@ def _moments(run: RunRow) -> tuple[int | None, ...]:
 
 def _row(detail: TaskDetail, run: RunRow, after: RunRow | None, span: Span, now_at: int) -> Row:
     segments = tuple(_segments(detail, run, after, span, now_at))
+    return _noted(label(detail, run), segments, _beside(run, after, now_at))
+
+
+def _noted(name: str, segments: tuple[Segment, ...], note: str) -> Row:
     end = max((segment.x + segment.width for segment in segments), default=0.0)
     room = int((100 - end) / 100 * _LETTERS)
-    note = _beside(run, after, now_at)
-    return Row(label(detail, run), segments, note, cut(note, max(room, 12)), round(end + 0.8, 2))
+    return Row(name, segments, note, cut(note, max(room, 12)), round(end + 0.8, 2))
+
+
+def _torn(row: Row) -> Row:
+    """The row of a run that no one saw end, up to the last sign of its worker."""
+    last = tuple(replace(segment, title=_NO_END, edge="right") for segment in row.segments[-1:])
+    return _noted(row.label, (*row.segments[:-1], *last), _NO_END)
 
 
 def _segments(detail: TaskDetail, run: RunRow, after: RunRow | None, span: Span, now_at: int) -> list[Segment]:

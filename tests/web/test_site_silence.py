@@ -1,0 +1,77 @@
+"""Tasks and lives whose end nobody saw: what is said of them, and what is not claimed."""
+
+from collections.abc import Callable
+
+import pytest
+import story
+from flask.testing import FlaskClient
+from story import NOW, SECOND
+from test_site_pages import words
+
+from taskledger.ledger import open_ledger
+
+Visit = Callable[..., FlaskClient]
+
+
+def started(node: story.Node) -> tuple[story.Story, str]:
+    """A task that started ten minutes ago on a worker that was heard for five minutes more."""
+    told = story.Story(1, NOW)
+    told.online(node, NOW - 900 * SECOND)
+    task = told.sent("reports.build", NOW - 602 * SECOND)
+    told.received(NOW - 601 * SECOND, node)
+    told.say("task-started", NOW - 600 * SECOND, node, uuid=task)
+    told.heartbeats(node, NOW - 880 * SECOND, NOW - 299 * SECOND, every=20)
+    return told, task
+
+
+def lost(told: story.Story, _: story.Node) -> int:
+    """Nothing more is heard, and a recorder listens."""
+    return told.now_at
+
+
+def offline(told: story.Story, node: story.Node) -> int:
+    """The worker says goodbye."""
+    told.say("worker-offline", NOW - 299 * SECOND, node, freq=2.0)
+    return told.now_at
+
+
+def unheard(told: story.Story, _: story.Node) -> int:
+    """The recorder stops four minutes ago."""
+    return told.now_at - 240 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("fate", "sentence"),
+    [
+        (lost, "Was running on w7@vm when w7@vm fell silent at 22 Nov "),
+        (offline, "Was running on w7@vm when w7@vm went offline at 22 Nov "),
+        (unheard, "Was running on w7@vm. w7@vm has not been heard since 22 Nov "),
+    ],
+)
+def test_a_task_of_a_silent_worker_is_not_said_to_run(
+    site: Visit, sqlite_url: str, fate: Callable[[story.Story, story.Node], int], sentence: str
+) -> None:
+    """Its page says up to when it was running and that its end is not known, and counts no seconds since."""
+    node = story.Node("w7@vm", 7)
+    told, task = started(node)
+    until_at = fate(told, node)
+    with open_ledger(sqlite_url) as ledger:
+        # What is told up to the hole is received with it: so soon after its event that the worker's clock is right.
+        story.tell(ledger, told, holes=((NOW - 879 * SECOND, NOW - 878 * SECOND),), until_at=until_at)
+
+    said = words(site().get(f"/tasks/{task}").text)
+
+    assert sentence in said
+    assert "how it ended is not known." in said
+    assert ("nobody was listening all the time since" in said) is (fate is unheard)
+    assert "was running, no end seen" in said
+    assert "Running" not in said
+    assert "For 10 m" not in said
+
+
+def test_a_task_of_a_worker_that_is_heard_runs(client: FlaskClient, day: story.Story) -> None:
+    """What runs on a worker that sends heartbeats is running, for so long."""
+    said = words(client.get(f"/tasks/{day.ids['running']}").text)
+
+    assert "Running since" in said
+    assert "not known." not in said.split("Timeline")[0]
