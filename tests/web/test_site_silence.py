@@ -1,5 +1,6 @@
 """Tasks and lives whose end nobody saw: what is said of them, and what is not claimed."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -75,3 +76,29 @@ def test_a_task_of_a_worker_that_is_heard_runs(client: FlaskClient, day: story.S
 
     assert "Running since" in said
     assert "not known." not in said.split("Timeline")[0]
+
+
+@pytest.mark.parametrize(
+    ("hole", "said_so"),
+    [
+        ((NOW - 500 * SECOND, NOW - 400 * SECOND), "its end was not recorded"),
+        ((NOW - 899 * SECOND, NOW - 898 * SECOND), "without a word"),
+    ],
+)
+def test_a_life_ended_without_a_word_only_where_somebody_listened(
+    site: Visit, sqlite_url: str, hole: tuple[int, int], said_so: str
+) -> None:
+    """Between the last sign of one process and the first of the next, a goodbye may have gone unheard in a hole."""
+    told = story.Story(1, NOW)
+    for pid, from_at, to_at in ((7, NOW - 900 * SECOND, NOW - 550 * SECOND), (8, NOW - 300 * SECOND, NOW + SECOND)):
+        node = story.Node("w7@vm", pid)
+        told.online(node, from_at)
+        told.heartbeats(node, from_at, to_at, every=2)
+    with open_ledger(sqlite_url) as ledger:
+        story.tell(ledger, told, holes=(hole,))
+
+    html = site().get("/workers/w7@vm").text
+    (drawing,) = re.findall(r'class="life" role="img" aria-label="([^"]+)"', html)
+
+    assert re.findall(r'data-label="Ended">([^<]*)<', html) == ["running", said_so]
+    assert said_so in drawing

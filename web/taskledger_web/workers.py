@@ -1,16 +1,27 @@
 """Workers: who is up, who fell silent and when, and what each was doing."""
 
+from collections.abc import Sequence
+
 from flask import Blueprint, abort, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from taskledger.ledger import query
-from taskledger.ledger.answers import Coverage, SessionRow, Span, WorkerRow
+from taskledger.ledger.answers import Coverage, Hole, SessionRow, Span, WorkerRow
 from taskledger_web import charts, links, recorded, searching, setup, times
 from taskledger_web.asking import ask
 from taskledger_web.view import View, recorder_status, view
 
 blueprint = Blueprint("workers", __name__)
 _DAY = 86_400 * times.MICROS
+#: how a life ended, as the table of sessions says it
+_ENDINGS = {
+    "online": "running",
+    "offline": "said goodbye",
+    "lost": "without a word",
+    "died": "without a word",
+    "unknown": "not known",
+    "unrecorded": "its end was not recorded",
+}
 _ORDER = ("lost", "unknown", "online", "offline")
 
 
@@ -28,7 +39,7 @@ def page() -> str:
         coverage=coverage,
         clause=recorded.clause(coverage, seen),
         setup=setup.first_step(coverage, recorder_status()),
-        **_band(day, seen),
+        **_band(rows, day, seen),
     )
 
 
@@ -62,8 +73,9 @@ def _node(name: str) -> str:
         row=row,
         coverage=coverage,
         clause=recorded.clause(coverage, seen),
+        ended=_ENDINGS,
         tasks_query=searching.term("worker", name),
-        **_band(day, seen),
+        **_band((row,), day, seen),
     )
 
 
@@ -72,16 +84,22 @@ def _urgency(row: WorkerRow) -> tuple[int, int, str]:
     return order, -len(row.running), row.name
 
 
-def _band(day: Span, seen: View) -> dict[str, object]:
-    """What draws the lives of a worker over the last 24 hours."""
+def _band(rows: Sequence[WorkerRow], day: Span, seen: View) -> dict[str, object]:
+    """What draws the lives of workers over the last 24 hours."""
+    holes = _holes(rows, seen.now_at)
+
+    def end(row: WorkerRow, number: int) -> str:
+        return _end(row, number, holes[row.cluster])
 
     def lives(row: WorkerRow) -> list[tuple[float, float, str, str]]:
-        return [_life(session, row, day, seen) for session in row.sessions if session.last_at >= day.from_at]
+        shown = [number for number, session in enumerate(row.sessions) if session.last_at >= day.from_at]
+        return [_life(row.sessions[number], end(row, number), day, seen) for number in shown]
 
     def stripes(coverage: Coverage) -> tuple[charts.Stripe, ...]:
         return charts.stripes(day, coverage, seen.zone, seen.now_at)
 
     return {
+        "end": end,
         "lives": lives,
         "stripes": stripes,
         "axis": charts.ticks(day, seen.zone, seen.now_at),
@@ -89,11 +107,34 @@ def _band(day: Span, seen: View) -> dict[str, object]:
     }
 
 
-def _life(session: SessionRow, row: WorkerRow, day: Span, seen: View) -> tuple[float, float, str, str]:
+def _life(session: SessionRow, end: str, day: Span, seen: View) -> tuple[float, float, str, str]:
     """(x, width, how it ended, title)"""
     x = charts.share(session.first_at, day)
     width = max(charts.share(session.last_at, day) - x, 0.3)
-    is_latest = session.first_at == max(other.first_at for other in row.sessions)
-    end = row.status if is_latest else "offline" if session.offline_at is not None else "died"
     when = times.between(session.first_at, session.last_at, seen.zone, seen.now_at)
     return round(x, 2), round(width, 2), end, f"pid {session.pid or 'not known'}, {when}"
+
+
+def _end(row: WorkerRow, number: int, holes: Sequence[Hole]) -> str:
+    """How a life ended: the worker's status for the latest one, else offline, died (without a word) or unrecorded."""
+    session = row.sessions[number]
+    if number == 0:
+        return row.status
+    if session.offline_at is not None:
+        return "offline"
+    # A goodbye that nobody was listening to is no silence.
+    next_at = row.sessions[number - 1].first_at
+    is_heard = not any(hole.from_at < next_at and hole.to_at > session.last_at for hole in holes)
+    return "died" if is_heard else "unrecorded"
+
+
+def _holes(rows: Sequence[WorkerRow], now_at: int) -> dict[str, tuple[Hole, ...]]:
+    """Cluster -> when nobody listened to it, asked once for all lives that are over."""
+    first: dict[str, int] = {}
+    for row in rows:
+        over = min((session.last_at for session in row.sessions[1:]), default=now_at)
+        first[row.cluster] = min(over, first.get(row.cluster, now_at - 1))
+    return {
+        cluster: ask(query.coverage, Span(from_at, now_at), now_at, cluster=cluster).holes
+        for cluster, from_at in first.items()
+    }
