@@ -377,6 +377,17 @@ def test_workers_show_who_was_lost_and_what_it_ran(client: FlaskClient, day: sto
     assert client.get("/workers/gen16402@web1").status_code == 404
 
 
+def test_a_worker_counts_since_its_process_started(site: Visit) -> None:
+    """The number a worker reports is of its present process, and the front page says so."""
+    told = story.Story(1, NOW)
+    (node, *_) = told.workers
+    told.online(node, NOW - 60 * story.SECOND)
+    node.processed = 22
+    told.heartbeats(node, NOW - 50 * story.SECOND, NOW + story.SECOND, every=2)
+
+    assert "w1@vm Online 0 running, 22 since it started" in words(site(told).get("/").text)
+
+
 def test_the_ledger_page_lists_each_hole_with_its_cause(client: FlaskClient) -> None:
     """The hole of the day stands in the table with its length and cause, and in the sentence above."""
     said = words(client.get("/ledger").text)
