@@ -1,7 +1,7 @@
 """Judge one entry of the ledger: gather what is known of it, and hold it against what was promised."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, RowMapping, select
@@ -105,9 +105,10 @@ def judged(case: Case) -> Iterator[tuple[Verdict, str | None]]:
     """Each verdict of the case with its note, earliest first."""
     rules = [version.rule for version in case.entry.versions]
     judgement = judge(Facts(rules, case.fires, case.heard.spans), case.scope)
+    received = {fire.task_id for fire in case.fires if fire.source not in facts.BY_BEAT}
     sends = sorted((*case.before, *case.others, *case.rival_fires, *case.fires), key=_at)
     for verdict in judgement.verdicts:
-        yield explained(verdict, _background(case, verdict, sends))
+        yield explained(verdict, _background(case, verdict, sends, received))
 
 
 def _together(kept: Sequence[Fire], recent: Sequence[Fire]) -> list[Fire]:
@@ -118,7 +119,7 @@ def _at(fire: Fire) -> int:
     return fire.at
 
 
-def _background(case: Case, verdict: Verdict, sends: Sequence[Fire]) -> Background:
+def _background(case: Case, verdict: Verdict, sends: Sequence[Fire], received: Collection[str | None]) -> Background:
     version = case.entry.in_force(verdict.due_at) or case.entry.latest
     low, high = (bisect_left(case.others, at, key=_at) for at in (verdict.due_at, verdict.closes_at))
     newest = bisect_left(sends, verdict.closes_at, key=_at) - 1
@@ -130,6 +131,7 @@ def _background(case: Case, verdict: Verdict, sends: Sequence[Fire]) -> Backgrou
         [fire.at for fire in case.others[low : min(high, low + 1)]],
         case.others[0].at if len(case.others) >= MOST_OTHERS else 0,
         sends[newest].source if newest >= 0 else None,
+        received,
         case.pruned_at,
     )
 

@@ -1,6 +1,6 @@
 """Say why: the sentence beside a verdict, and the verdicts that what the ledger holds cannot carry."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -19,7 +19,7 @@ _UNHEARD_ADVICE = (
     "a send that no worker has received leaves no trace"
 )
 _FLAG_NOTES = {
-    "time_from_worker": "the time is when a worker received it, the wait in the queue included",
+    "time_from_worker": "measured at the worker: the time is when it was received, the wait in the queue included",
     "two_beats": "two beats may be running",
     "anchor": "the interval is counted from here",
     "dst_gap": "the clock skipped this time",
@@ -45,6 +45,8 @@ class Background:
     others_since_at: int
     #: how the newest fire of any entry of the cluster is known that came before the window closed; None without any
     newest_evidence: str | None
+    #: ids of tasks of this entry of which only workers told
+    received: Collection[str | None]
     #: tasks from before this moment may have been pruned
     pruned_at: int
 
@@ -52,7 +54,7 @@ class Background:
 def explained(verdict: Verdict, background: Background) -> tuple[Verdict, str | None]:
     """The verdict, weakened where the ledger cannot carry it, and a note on it."""
     if verdict.fire in ("on_time", "late"):
-        return _contested(verdict, background) if background.rivals else (verdict, _fired_note(verdict, background))
+        return _fired(verdict, background)
     if verdict.fire in ("missed", "overdue"):
         return _unseen(verdict, background)
     if verdict.fire == "unknown":
@@ -60,6 +62,23 @@ def explained(verdict: Verdict, background: Background) -> tuple[Verdict, str | 
     if verdict.fire == "dst_skipped":
         return verdict, "the clock showed this time twice, or not at all"
     return verdict, None
+
+
+def _fired(verdict: Verdict, background: Background) -> tuple[Verdict, str | None]:
+    """A worker that comes back receives what was sent over hours at once: that is neither late nor twice."""
+    by_beat = tuple(task_id for task_id in verdict.duplicates if task_id not in background.received)
+    if verdict.source in BY_BEAT and by_beat:
+        known = replace(verdict, duplicates=by_beat)
+    else:
+        known = replace(verdict, duplicates=(), flags=_without_copies(verdict))
+    if background.rivals:
+        return _contested(known, background)
+    note = _fired_note(known, background)
+    if verdict.duplicates and not known.duplicates:
+        note = "; ".join(filter(None, ("received together; when they were sent is not known", note)))
+    if known.fire == "late" and known.source not in BY_BEAT:
+        known = replace(known, fire="unknown")
+    return known, note
 
 
 def _fired_note(verdict: Verdict, background: Background) -> str | None:

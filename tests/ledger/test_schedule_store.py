@@ -242,6 +242,39 @@ def test_a_worker_alone_tells_the_time_it_received(stage: Stage) -> None:
     assert "wait in the queue" in (row.ticks[0].note or "")
 
 
+def test_what_workers_received_together_is_neither_late_nor_twice(stage: Stage) -> None:
+    """A backlog after an outage of the workers shows when it was received, not when it was sent."""
+    stage.keep(entry())
+    stage.listen(TEN_AT - MINUTE, TEN_AT + HOUR)
+    for second in range(3):
+        stage.send(TEN_AT + 15 * MINUTE + second * SECOND, types=("received",))
+    stage.send(TEN_AT + 40 * MINUTE, types=("received", "failed"))
+    judge_due(stage.ledger, TEN_AT + HOUR)
+
+    row = schedule(stage.ledger, "often", TEN_AT + HOUR)
+    assert row is not None
+    worker = "measured at the worker: the time is when it was received, the wait in the queue included"
+    assert [(tick.fire, tick.outcome, tick.lateness_s, tick.note) for tick in row.ticks[1:3]] == [
+        ("on_time", "waiting", 0.0, f"received together; when they were sent is not known; {worker}"),
+        ("unknown", "failed", 600.0, worker),
+    ]
+    with stage.ledger.read() as connection:
+        assert set(connection.scalars(select(schema.tick.c.flags))) == {None, "time_from_worker"}
+
+
+def test_sends_that_beat_itself_told_are_counted(stage: Stage) -> None:
+    """Two task-sent events for one due time are two sends."""
+    stage.keep(entry())
+    stage.listen(TEN_AT - MINUTE, TEN_AT + HOUR)
+    stage.send(TEN_AT)
+    stage.send(TEN_AT + SECOND)
+    judge_due(stage.ledger, TEN_AT + HOUR)
+
+    row = schedule(stage.ledger, "often", TEN_AT + HOUR)
+    assert row is not None
+    assert (row.ticks[0].fire, row.ticks[0].note) == ("on_time", "sent 2 times")
+
+
 def test_silence_proves_nothing_where_only_workers_tell(stage: Stage) -> None:
     """Without task-sent events a send that no worker has received is not missed, neither now nor for good."""
     stage.keep(entry(), entry("well", args="[1]"))

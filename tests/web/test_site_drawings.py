@@ -251,6 +251,8 @@ def tick(fire: str, outcome: str | None = None, **more: object) -> TickRow:
         ("overdue", None, "Overdue"),
         ("failed_to_send", None, "Not sent: error"),
         ("unknown", None, "Not known"),
+        ("unknown", "ok", "Not known"),
+        ("unknown", "failed", "Failed"),
         ("disabled", None, "Off"),
         ("dst_skipped", None, "Off"),
         ("pending", None, "Still to come"),

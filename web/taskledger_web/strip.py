@@ -101,10 +101,10 @@ PITCH = 11
 
 def mark_of(tick: TickRow) -> Mark:
     """One mark for two facts; the worse one wins."""
-    if tick.fire in _FIRE:
+    if tick.fire in _FIRE and tick.outcome is None:
         return MARKS[_FIRE[tick.fire]]
     outcome = MARKS[_OUTCOME.get(tick.outcome or "unknown", "ontime")]
-    fire = MARKS["late" if tick.fire == "late" else "ontime"]
+    fire = MARKS[_FIRE.get(tick.fire, "late" if tick.fire == "late" else "ontime")]
     return max(fire, outcome, key=lambda mark: mark.rank)
 
 
