@@ -149,4 +149,4 @@ def read(delivery: Delivery) -> list[Event | Malformed]:
     """The events of one message; what must not be decoded is set aside as it is."""
     if delivery.refused is not None:
         return [refuse(delivery.body, delivery.refused, REFUSALS[delivery.refused])]
-    return decode(delivery.body, delivery.content_type, delivery.content_encoding)
+    return decode(delivery.body, delivery.content_type, delivery.content_encoding, delivery.accept)
