@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from taskledger.tasks import State
-from taskledger_web import reprs, span, text, times, tracebacks, words
+from taskledger_web import phrases, reprs, span, text, times, tracebacks, words
 
 UTC = ZoneInfo("UTC")
 LONDON = ZoneInfo("Europe/London")
@@ -30,12 +30,32 @@ HOUR = 3_600_000_000
         (7380, "2 h 03 m"),
         (273_600, "3 d 4 h"),
         (-0.12, "−120 ms"),
+        (-0.0005, "0 ms"),
+        (-0.0006, "−1 ms"),
+        (-0.0004, "0 ms"),
         (1e300, "11,574,074 d 1 h"),
     ],
 )
 def test_durations_read_as_people_write_them(seconds: float | None, expected: str) -> None:
     """Every duration has a unit, three figures at most below a minute, and a minus when clocks disagree."""
     assert times.duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (None, ""),
+        (0.0, "0 ms"),
+        (0.0004, "0 ms"),
+        (-0.0004, "0 ms"),
+        (0.0006, "+1 ms"),
+        (1.3, "+1.30 s"),
+        (-2, "−2.00 s"),
+    ],
+)
+def test_lateness_has_a_sign_from_a_millisecond_on(seconds: float | None, expected: str) -> None:
+    """Late is a plus, early a minus; below a millisecond there is neither."""
+    assert phrases.lateness(seconds) == expected
 
 
 def test_a_time_has_its_date_unless_it_is_today() -> None:

@@ -48,7 +48,9 @@ def ago(at: int) -> str:
 
 
 def lateness(seconds: float | None) -> str:
-    """+1.30 s; no sign before what is less than a unit or early."""
+    """+1.30 s, −2.00 s; below a millisecond 0 ms: nothing is late or early by less than clocks can tell."""
+    if seconds is not None and abs(seconds) <= 0.0005:
+        return "0 ms"
     words = times.duration(seconds)
     return f"+{words}" if words[:1].isdigit() else words
 

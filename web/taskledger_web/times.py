@@ -104,7 +104,8 @@ def duration(seconds: float | None) -> str:
     """9 ms, 1.15 s, 12.3 s, 4 m 07 s, 2 h 03 m, 3 d 4 h; a minus for clocks that disagree; empty when not known."""
     if seconds is None or math.isnan(seconds):
         return ""
-    sign, seconds = ("−", -seconds) if seconds < 0 else ("", seconds)
+    # Clocks do not agree to a millisecond: below it nothing is said to be early.
+    sign, seconds = ("−", -seconds) if seconds < -0.0005 else ("", max(seconds, 0.0))
     return sign + (_short(seconds) if seconds < 59.95 else _long(seconds))
 
 
