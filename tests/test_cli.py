@@ -21,6 +21,8 @@ from taskledger.commands.output import plain
 from taskledger.ledger import open_ledger
 from taskledger.ledger.presence import begin, extend, listen
 from taskledger.ledger.record import Batch, Position, record
+from taskledger.ledger.schedule_store import keep_definitions
+from taskledger.schedules import Entry, Interval
 
 BIN = Path(sys.executable).parent
 MODULE = (sys.executable, "-m", "taskledger")
@@ -405,13 +407,16 @@ def test_workers(cli, stocked):
 
 
 def test_schedules(cli, sqlite_url, here):
-    """Schedule entries of the app are listed with what is known of their due times."""
+    """Entries are listed as `record` read them; another checkout of the app, with which one asks, changes nothing."""
     (here / "proj.py").write_text(
-        APP + "app.conf.beat_schedule = {'nightly': {'task': 'billing.nightly', 'schedule': 3600.0}}\n"
+        APP + "app.conf.beat_schedule = {'mine': {'task': 'billing.nightly', 'schedule': 60.0}}\n"
     )
+    with open_ledger(sqlite_url) as ledger:
+        entry = Entry(name="nightly", task="billing.nightly", schedule=Interval(3600.0))
+        keep_definitions(ledger, "default", "proj (beat_schedule)", [entry], round(NOON * 1_000_000))
     lines = [line.split("\t") for line in cli("schedules", "-A", "proj", "-d", sqlite_url).stdout.splitlines()]
 
-    assert ["nightly", "billing.nightly"] in [line[:2] for line in lines]
+    assert [line[:3] for line in lines] == [["nightly", "billing.nightly", "every hour"]]
 
 
 def test_no_schedules(cli):

@@ -77,9 +77,9 @@ def test_every_job_runs_at_once(settings: Settings, sqlite_ledger: Ledger) -> No
     assert row.read_at > at + 60 * SECOND
 
 
-def test_judging_reads_the_schedule_first(settings: Settings, sqlite_ledger: Ledger) -> None:
-    """One question is enough to know an entry and its next due time, without any daemon."""
-    assert jobs.judge(settings, sqlite_ledger, now_at()) == 0
+def test_reading_the_schedule_tells_what_is_due_next(settings: Settings, sqlite_ledger: Ledger) -> None:
+    """Once the app's schedule was read, an entry and its next due time are known."""
+    assert jobs.read_schedule(settings, sqlite_ledger, now_at()) > 0
 
     [row] = schedules(sqlite_ledger, now_at())
     assert row.next_due_at is not None

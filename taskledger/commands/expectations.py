@@ -13,19 +13,21 @@ _TICKS = 12
 
 @question("schedules", "Schedule entries: was what was due sent?")
 def schedules_command(ctx: click.Context, as_json: bool) -> None:
-    """Schedule entries, and whether what was due was sent; judges what is due now first."""
-    from taskledger import jobs
-    from taskledger.ledger import query
+    """Schedule entries, and whether what was due was sent.
+
+    They are shown as `record` read them from the app, and what is due now is judged first.
+    """
+    from taskledger.ledger import query, schedule_store
 
     with asking(ctx) as ask:
-        jobs.judge(ask.settings, ask.ledger, ask.now_at)
+        schedule_store.judge_due(ask.ledger, ask.now_at)
         rows = query.schedules(ask.ledger, ask.now_at, ticks=_TICKS)
         if as_json:
             print_json(rows)
         else:
             _print_schedules(ask, rows)
         if not rows:
-            note("No schedule is known: give --app APP, or run `celery -A APP taskledger record`.")
+            note("No schedule is known: `celery -A APP taskledger record` reads it from the app.")
             ctx.exit(CANNOT_TELL)
 
 
