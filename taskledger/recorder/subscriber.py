@@ -10,8 +10,8 @@ from taskledger.errors import SourceLost
 
 #: seconds that Redis may take to confirm a subscription
 CONFIRM_S = 5.0
-#: seconds of silence after which Redis is pinged, and given up
-PING_S, SILENT_S = 5.0, 15.0
+#: seconds of silence after which Redis is pinged, and without an answer to that after which it is given up
+PING_S, ANSWER_S = 5.0, 10.0
 #: bytes taken from the socket at once
 CHUNK_BYTES = 256 * 1024
 #: seconds; a wait must not be 0, because a TLS socket then cannot finish what it began
@@ -31,7 +31,8 @@ class Subscriber:
         self._socket = connection._sock  # noqa: SLF001 - redis-py has no other way to it
         self._reader = hiredis.Reader()
         self._buffer = bytearray(CHUNK_BYTES)
-        self._heard_s = self._pinged_s = time.monotonic()
+        self._heard_s = self._found_nothing_s = time.monotonic()
+        self._pinged_s: float | None = None
         connection.send_command("PSUBSCRIBE", *patterns, check_health=False)
         self._await(len(patterns))
 
@@ -49,11 +50,13 @@ class Subscriber:
     def check_health(self) -> None:
         """Ping Redis when it is silent; SourceLost when it stays so."""
         now_s = time.monotonic()
-        if now_s - self._heard_s > SILENT_S:
-            raise SourceLost(f"Redis has been silent for {SILENT_S:.0f} s, though it was pinged")
-        if now_s - max(self._heard_s, self._pinged_s) > PING_S:
-            self._pinged_s = now_s
-            self._connection.send_command("PING", check_health=False)
+        if self._pinged_s is None:
+            if now_s - self._heard_s > PING_S:
+                self._pinged_s = now_s
+                self._connection.send_command("PING", check_health=False)
+        # Only what we saw counts: the answer may have come while nobody looked, as when the process was stopped.
+        elif self._found_nothing_s - self._pinged_s > ANSWER_S:
+            raise SourceLost(f"Redis did not answer a ping for {ANSWER_S:.0f} s")
 
     def close(self) -> None:
         with suppress(Exception):  # A broken connection cannot be closed politely, and need not be.
@@ -79,10 +82,11 @@ class Subscriber:
         except TimeoutError as error:
             if error.errno is not None:
                 raise  # the connection itself timed out
+            self._found_nothing_s = time.monotonic()
             return False
         if not number:
             raise SourceLost("Redis closed the connection")
-        self._heard_s = time.monotonic()
+        self._heard_s, self._pinged_s = time.monotonic(), None
         self._reader.feed(self._buffer, 0, number)  # type: ignore[arg-type] # its stub forgets buffers
         return True
 
