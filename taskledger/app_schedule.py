@@ -1,6 +1,6 @@
 """The schedule that a Celery app's configuration promises, as its beat would read and send it (celery/beat.py)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import tzinfo
 from typing import Any
 
@@ -17,6 +17,8 @@ from taskledger.schedules import Definition, Entry, Unverifiable
 CLEANUP = "celery.backend_cleanup"
 #: as kombu names a queue: an object or its name
 _NAMELESS = ("", "None")
+#: characters of a wrong value that a problem spells out
+MOST_VALUE = 60
 
 
 def source_of(celery_app: Any) -> str:
@@ -64,16 +66,22 @@ def _needs_cleanup(celery_app: Any) -> bool:
 def _entry(celery_app: Any, name: str, item: Mapping[str, Any]) -> Entry | None:
     try:
         made = ScheduleEntry(**dict(item, name=name, app=celery_app))
-    except (TypeError, ValueError):
+        schedule = None if made.schedule is None else definition_of(made.schedule, celery_app)
+    except Exception:  # noqa: BLE001  A schedule is the project's class: one bad entry must not hide the others.
         return None
-    if made.schedule is None or not made.task:
+    if schedule is None or not made.task:
         return None
+    problem = _misshapen(made)
+    if problem is not None:
+        # As written, so that no task's arguments are like them: None would make it a rival of every other entry.
+        args, kwargs = saferepr(made.args, MOST_VALUE), saferepr(made.kwargs, MOST_VALUE)
+        return Entry(name=name, task=str(made.task), schedule=schedule, args=args, kwargs=kwargs, problem=problem)
     options = made.options
     args, kwargs = _args_text(celery_app, made), _kwargs_text(celery_app, made)
     return Entry(
         name=name,
         task=str(made.task),
-        schedule=definition_of(made.schedule, celery_app),
+        schedule=schedule,
         args=options.get("argsrepr") or args,
         kwargs=options.get("kwargsrepr") or kwargs,
         queue=_queue_name(options.get("queue")),
@@ -81,6 +89,19 @@ def _entry(celery_app: Any, name: str, item: Mapping[str, Any]) -> Entry | None:
         expires_s=_seconds(options.get("expires")),
         problem=None if None in (args, kwargs) else _problem(celery_app, made),
     )
+
+
+def _misshapen(entry: Any) -> str | None:
+    """Why beat fails each time before it even looks at the task (celery/beat.py, _evaluate_entry_args, apply_async)."""
+    wanted = (
+        ("args", entry.args, Iterable, "a list or tuple"),
+        ("kwargs", entry.kwargs, Mapping, "a dict"),
+        ("options", entry.options, Mapping, "a dict"),
+    )
+    for field, value, kind, spoken in wanted:
+        if value and not isinstance(value, kind):
+            return f"{field} must be {spoken}, not {saferepr(value, MOST_VALUE)}"
+    return None
 
 
 def _args_text(celery_app: Any, entry: Any) -> str | None:

@@ -76,6 +76,27 @@ def test_arguments_are_those_that_beat_sends(app: Celery) -> None:
     assert (found["routed"].queue, found["routed"].shadow, found["routed"].expires_s) == ("fast", "s", 5.0)
 
 
+def test_one_bad_entry_hides_no_other(app: Celery) -> None:
+    """What beat fails to send each time is kept with the reason; what keeps beat from starting is left out."""
+    found = read(
+        app,
+        args={"task": "proj.add", "schedule": 1, "args": 5},
+        kwargs={"task": "proj.add", "schedule": 1, "kwargs": [1]},
+        options={"task": "proj.add", "schedule": 1, "options": "fast"},
+        unreadable={"task": "proj.add", "schedule": "daily"},
+        good={"task": "proj.add", "schedule": 1, "args": (1,)},
+    )
+
+    assert {name: found[name].problem for name in ("args", "kwargs", "options", "good")} == {
+        "args": "args must be a list or tuple, not 5",
+        "kwargs": "kwargs must be a dict, not [1]",
+        "options": "options must be a dict, not 'fast'",
+        "good": None,
+    }
+    assert "unreadable" not in found
+    assert not found["args"].is_like(found["good"])
+
+
 def test_arguments_that_do_not_fit_are_foreseen(app: Celery) -> None:
     """Beat refuses such an entry each time and only logs it; a task that is not registered here may be fine."""
     found = read(
