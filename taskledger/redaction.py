@@ -1,14 +1,16 @@
 """Take secrets out of events before anything is kept: by their keys, by their looks, and by the rules for each task."""
 
 import re
+from codecs import getincrementaldecoder
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from taskledger import failures
-from taskledger.events import Event, Malformed, canonical, restore
+from taskledger.events import MAX_QUARANTINED_BYTES, Event, Malformed, canonical, restore
 from taskledger.redaction_rules import Keep, KeyChanges, Payloads, ValuePatterns
+from taskledger.schedules import Entry
 from taskledger.secret_keys import SecretKeys, secret_keys
 from taskledger.secret_texts import KEY_MARK, redact_keys
 from taskledger.secret_values import VALUE_RULES, ValueRule, is_card_number, redact_values, user_rule
@@ -37,12 +39,11 @@ _FLOATS = frozenset({float})
 _INEXACT = re.compile(rb"\d{19}|NaN|Infinity")
 # Bytes of no text, or of pickle's protocol 0, which looks like one.
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]|\np\d+\n")
-#: reasons of refusal that say by themselves that the bytes are no text
-_UNREADABLE = frozenset({"compressed", "content-type"})
 #: JSON in base64, as it is in the envelopes of some transports
 _BASE64 = re.compile(r"(?<![\w+/=-])(?:eyJ|ewog|W3s|W1t|Wwog)[\w+/-]{20,}={0,2}")
 #: where input was cut, the last word may be half a secret
-_LAST_WORD = re.compile(r"[^\s,'\"]{1,1024}\Z")
+LAST_CHARS = 1024
+_LAST_WORD = re.compile(rf"[^\s,'\"]{{1,{LAST_CHARS}}}\Z")
 
 
 class _Shape(NamedTuple):
@@ -156,6 +157,18 @@ def redacted(event: Event, redaction: Redaction, keep: Keep | None = None) -> Ev
     return event._replace(fields=fields, body=body)
 
 
+def redacted_entry(entry: Entry, redaction: Redaction) -> Entry:
+    """A schedule entry as the events of what it sends will be: else neither would be known by the other."""
+    keep = redaction.payloads.keep_of(entry.task)
+    if keep is Keep.FULL:
+        return entry
+    made = [
+        None if text is None else NONE_MARK if keep is Keep.NONE else redaction.text(text)
+        for text in (entry.args, entry.kwargs)
+    ]
+    return replace(entry, args=made[0], kwargs=made[1])
+
+
 def redacted_malformed(item: Malformed, redaction: Redaction) -> Malformed:
     """Input that could not be used, without its secrets. It may be of any task, so the strictest rule counts."""
     keep = redaction.payloads.strictest
@@ -163,19 +176,37 @@ def redacted_malformed(item: Malformed, redaction: Redaction) -> Malformed:
         return item
     if keep is Keep.NONE:
         body = NONE_MARK.encode()
-    elif item.reason in _UNREADABLE or _BINARY.search(item.body):
-        body = UNREADABLE_MARK.encode()
     else:
-        body = _redacted_bytes(item, redaction)
-    return item._replace(detail=redaction.text(item.detail), body=body)
+        text = _text_of(item)
+        found = UNREADABLE_MARK if text is None else _BASE64.sub(UNREADABLE_MARK, redaction.text(text))
+        body = found.encode()
+    # What parsers say after their first line is what they were reading.
+    return item._replace(detail=redaction.text(item.detail.partition("\n")[0]), body=body)
 
 
-def _redacted_bytes(item: Malformed, redaction: Redaction) -> bytes:
-    text = item.body.decode("utf-8", "surrogateescape")
-    if item.size > len(item.body):
-        text = _LAST_WORD.sub("…", text)
-    found = _BASE64.sub(UNREADABLE_MARK, redaction.text(text))
-    return found.encode("utf-8", "surrogateescape")
+def _text_of(item: Malformed) -> str | None:
+    """What can be searched; None if that is nothing."""
+    if item.reason == "compressed" or _BINARY.search(item.body):
+        return None
+    is_cut = item.size > MAX_QUARANTINED_BYTES
+    try:
+        # The last character may be cut as well, and a character has up to four bytes.
+        text = item.body.decode("utf-8", "ignore" if is_cut and _is_text(item.body[:-3]) else "strict")
+    except UnicodeDecodeError:
+        return None
+    if not is_cut or text.endswith("…"):
+        return text
+    # Only the end: searched for from each character on, a large body would take a second.
+    return text[:-LAST_CHARS] + _LAST_WORD.sub("…", text[-LAST_CHARS:])
+
+
+def _is_text(body: bytes) -> bool:
+    decoder = getincrementaldecoder("utf-8")()
+    try:
+        decoder.decode(body)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _drop_payload(fields: dict[str, Any]) -> bool:
@@ -229,7 +260,8 @@ def _leaf(key: Any, value: Any, redaction: Redaction) -> Any:
     """What stands for a value; the same object if it is no secret."""
     if isinstance(value, bool) or value in ("", KEY_MARK):
         return value
-    if isinstance(key, str) and redaction.keys.is_secret(key):
+    # A mark in a key names a rule, and no secret.
+    if isinstance(key, str) and "[redacted: " not in key and redaction.keys.is_secret(key):
         return KEY_MARK
     if isinstance(value, str):
         return redaction.text(value)

@@ -35,10 +35,11 @@ _SOURCE = re.compile(r'^  File "[^"\n]*", line \d+.*\n((?: {4}.*(?:\n|\Z))+)', r
 
 #: Where a value begins with a quote: its prefix, how often the quote is escaped, the quote.
 _QUOTED = re.compile(r"""[bBrRuUfF]{0,2}(\\{0,15}+)(\"{3}|'{3}|["'])""")
-_QUOTES = {quote: re.compile(rf"(\\*+){quote}") for quote in ('"', "'", '"""', "'''")}
-#: What follows the quote that ends a value. In a dictionary it is looked at closely, as Celery's reprs escape neither
-#: the quotes in bytes nor backslashes (celery/utils/saferepr.py).
-_AFTER = re.compile(r"(?!\w)")
+_QUOTES = {quote: re.compile(rf"(?<!\\)(\\*+){quote}") for quote in ('"', "'", '"""', "'''")}
+#: What follows the quote that ends a value: a colon follows a key, which must not be swallowed. In a dictionary it is
+#: looked at closely, as Celery's reprs escape neither the quotes in bytes nor backslashes (celery/utils/saferepr.py).
+_AFTER = re.compile(r"(?!\w|\s{0,4}:)")
+_AFTER_IN_BRACKETS = re.compile(r"(?!\w)")
 _AFTER_IN_DICT = re.compile(
     r"""\s*+(?: ,\s*+ (?: [bB]?\\*+["'][^"'\n]{0,128}+["'] | [\w.-]{1,64}+ ) \s*+ [:,\])] | ,\s*+ (?: \( | \.\.\. )
               | ,? \s*+ [}\])] (?!\w) | \.\.\. | \\*+["'](?!\w) | \Z ) | [ \t]*+ (?: \n | \\n )""",
@@ -58,9 +59,10 @@ _HARMLESS = re.compile(
 )
 #: `session:cleanup` is a name, while `password:hunter` is not
 _NAME = re.compile(r"(?:session|o?auth|token|card|cookie|credential)s?\Z", re.IGNORECASE)
-_NAMED = re.compile(r"[a-z][a-z_.:-]*+(?![\w@/+=])")
-#: an expression in a source line
+_NAMED = re.compile(r"[a-z][a-z_.:-]{0,63}+(?![\w@/+=])")
+#: an expression in a source line, and one that holds a literal
 _EXPRESSION = re.compile(r"[A-Za-z_%{]")
+_LITERAL = re.compile(r"[^\"'0-9\n]{0,200}[\"'0-9]")
 #: "Invalid token: expected a number" tells of no secret
 _PROSE = re.compile(
     r"(?:a|already|an|and|any|are|at|be|can|cannot|closed|declined|denied|does|empty|end|ended|error|expected|expired"
@@ -98,6 +100,8 @@ class _Scan:
     def __init__(self, text: str, keys: SecretKeys) -> None:
         self._text = text
         self._keys = keys
+        #: what was found when the end of a quoted text was last looked for: nothing is searched twice
+        self._closings: dict[tuple[int, str, re.Pattern[str]], tuple[int, int]] = {}
         self._sources = [match.span(1) for match in _SOURCE.finditer(text)] if '  File "' in text else []
         self._sources.reverse()
 
@@ -158,6 +162,14 @@ class _Scan:
 
     def _closing(self, start: int, escapes: int, quote: str, after: re.Pattern[str]) -> int:
         """Where the text between quotes ends: before a quote escaped as the first was; else with all there is."""
+        kind = (escapes, quote, after)
+        since, end = self._closings.get(kind, (0, -1))
+        if not since <= start <= end:
+            end = self._search_closing(start, escapes, quote, after)
+            self._closings[kind] = (start, end)
+        return end
+
+    def _search_closing(self, start: int, escapes: int, quote: str, after: re.Pattern[str]) -> int:
         for match in _QUOTES[quote].finditer(self._text, start):
             number = len(match[1])
             is_quote = number <= escapes if escapes else number % 2 == 0
@@ -175,8 +187,8 @@ class _Scan:
             return self._bracketed(start, start)
         if call := _CALL.match(text, start):
             return self._bracketed(start, call.end() - 1)
-        if text.startswith("<", start):
-            return self._whole(_ANGLE.match(text, start))
+        if angle := _ANGLE.match(text, start):
+            return self._with_rest(start, angle.end())
         return None if self._is_harmless_text(match) else self._whole(_PLAIN.match(text, start))
 
     def _is_harmless_text(self, match: re.Match[str]) -> bool:
@@ -198,9 +210,12 @@ class _Scan:
         return (start, stop, KEY_MARK) if stop > start else None
 
     def _bracketed(self, start: int, bracket: int) -> Found | None:
-        end = self._balanced(bracket)
-        if self._is_source(start) and not re.search(r"[\"'0-9]", self._text[start:end]):
+        if self._is_source(start) and not _LITERAL.match(self._text, start):
             return None
+        return self._with_rest(start, self._balanced(bracket))
+
+    def _with_rest(self, start: int, end: int) -> Found:
+        """What is in brackets, and what follows without a gap."""
         more = _PLAIN.match(self._text, end)
         return (start, more.end() if more else end, KEY_MARK)
 
@@ -210,7 +225,7 @@ class _Scan:
         while match := _BRACKETS.search(self._text, position):
             position = match.end()
             if match[2]:
-                closing = self._closing(position, len(match[1]), match[2], _AFTER)
+                closing = self._closing(position, len(match[1]), match[2], _AFTER_IN_BRACKETS)
                 position = min(closing + len(match[1]) + 1, len(self._text))
                 continue
             depth += 1 if match[0] in "([{" else -1
