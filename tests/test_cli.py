@@ -312,6 +312,16 @@ def test_tasks_for_programs(cli, stocked):
     assert task["wait_s"] == 0.5
 
 
+def test_a_search_of_several_words_needs_no_quotes(cli, stocked):
+    """Words that the shell has parted are one search, and all of them must hold."""
+    done = cli("tasks", "name:billing.charge", "state:failed", "-d", stocked, *AROUND_NOON)
+    none = cli("tasks", "name:mail.send", "state:failed", "-d", stocked, *AROUND_NOON)
+
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == [TASK]
+    assert none.stdout == ""
+    assert "No task matches 'name:mail.send state:failed'" in none.stderr
+
+
 def test_tasks_for_people(stocked, here):
     """On a terminal, tasks are a table: a heading with the zone, times in that zone, short ids."""
     text = in_terminal(here, "tasks", "-d", stocked, "--timezone", "Asia/Tokyo", "--from", "2026-11-20", COLUMNS="160")

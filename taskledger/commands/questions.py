@@ -18,15 +18,19 @@ _SHORT_TEXT = 60
 @click.option(
     "--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="Most tasks, newest first."
 )
-@click.argument("query", default="")
-def tasks_command(ctx: click.Context, query: str, limit: int, as_json: bool, **span: Unpack[SpanOptions]) -> None:
+@click.argument("words", metavar="[QUERY]...", nargs=-1)
+def tasks_command(
+    ctx: click.Context, words: tuple[str, ...], limit: int, as_json: bool, **span: Unpack[SpanOptions]
+) -> None:
     """Tasks, newest first.
 
-    QUERY is what the site's search takes, e.g. 'state:failed queue:mail timeout'.
+    QUERY is what the site's search takes, e.g. state:failed queue:mail timeout; quote what the shell would take for
+    itself.
     """
     from taskledger.ledger import query as questions
     from taskledger.ledger import search
 
+    query = " ".join(words)
     with asking(ctx) as ask:
         range_ = read_span(ask, span)
         where = search.parse(query, now_at=ask.now_at, zone=ask.zone)
