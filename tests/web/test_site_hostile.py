@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from html import unescape
+from zoneinfo import ZoneInfo
 
 import pytest
 import story
@@ -90,3 +91,63 @@ ODD = (
 def test_odd_addresses_never_break_a_page(client: FlaskClient, address: str) -> None:
     """Whatever stands in an address is answered with a page, a redirect or a refusal, and never with 500."""
     assert client.get(address).status_code < 500
+
+
+LONG = "Z" * 9000
+
+
+@pytest.mark.parametrize("name", ["tz", "from", "to", "limit", "after", "before", "q", "good", "live", "none-such"])
+@pytest.mark.parametrize("page", ["/tasks", "/failures"])
+def test_a_long_parameter_is_not_repeated_in_every_link(client: FlaskClient, page: str, name: str) -> None:
+    """Nine thousand letters in the address stand on the page twice at most, where it shows what was typed."""
+    html = client.get(f"{page}?{name}={LONG}", follow_redirects=True).text
+
+    assert html.count(LONG) <= 2
+    assert not re.findall(rf'(?:href|action)="[^"]*{LONG}', html)
+
+
+@pytest.mark.parametrize(
+    "zone", ["localtime", "posix/Europe/Berlin", "right/UTC", "Factory", "posixrules", "../UTC", "Europe", LONG]
+)
+def test_a_zone_is_a_place_and_no_file_of_the_server(client: FlaskClient, zone: str) -> None:
+    """What is not written as Area/City, UTC or GMT is no zone: it sets none, and no link repeats it."""
+    html = client.get("/tasks", query_string={"tz": zone}).text
+
+    assert "Sent (UTC)" in html
+    assert "tz=" not in html
+
+
+@pytest.mark.parametrize(
+    ("zone", "word"), [("America/Argentina/Buenos_Aires", "America/Argentina/Buenos_Aires"), ("GMT", "GMT")]
+)
+def test_a_zone_that_is_one_goes_with_every_link(client: FlaskClient, zone: str, word: str) -> None:
+    """A real zone heads the columns and stands in the links to other pages."""
+    html = client.get("/tasks", query_string={"tz": zone}).text
+
+    assert f"Sent ({word})" in html
+    assert f'href="/failures?tz={zone}"' in html
+
+
+def test_a_place_in_the_list_is_kept_however_long_its_id(site: Visit) -> None:
+    """A cursor is as long as the id in it; the address to come back to still has it."""
+    told = story.Story(1, NOW)
+    for number in range(60):
+        fields = {"uuid": f"{number:03d}" + "x" * 180, "name": "t", "args": "()", "kwargs": "{}", "queue": "q"}
+        told.say("task-sent", NOW - number * story.SECOND, told.web, **fields)
+    visitor = site(told)
+
+    (older,) = re.findall(r'rel="next" href="([^"]+)"', visitor.get("/tasks").text)
+    html = visitor.get(unescape(older)).text
+
+    assert html.count("<tr data-key=") == 10
+    assert re.findall(r'name="next" value="([^"]+)"', html) == [older]
+
+
+def test_the_configured_zone_may_have_any_name(site: Visit) -> None:
+    """A site whose zone is CET is read in CET, and a visitor may choose it."""
+    visitor = site(story.day(3, NOW, number=1), timezone=ZoneInfo("CET"))
+
+    response = visitor.post("/preferences", data={"zone": "CET", "next": "/tasks"})
+
+    assert "taskledger_zone=CET" in response.headers["Set-Cookie"]
+    assert "Sent (CET)" in visitor.get("/tasks?tz=CET").text

@@ -3,13 +3,22 @@
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
-from flask import request, url_for
+from flask import g, request, url_for
 from werkzeug.routing import PathConverter
+
+from taskledger.errors import QueryError
+from taskledger.ledger import search
+from taskledger.ledger.search.tokens import MAX_CHARS
+from taskledger_web.view import zone_meant
 
 #: what stays when going from one list to another
 CARRIED = ("from", "to", "tz")
 #: what names a place in a list, and is void once the list is another
 _PLACES = ("after", "before", "good")
+#: what may be as long as a search; every other parameter is a time, a number or a word
+_TEXTS = ("q", "good", "id", "name")
+#: characters
+_LONGEST = 100
 _SAFE = ":,*/@"
 
 
@@ -21,20 +30,28 @@ class AnythingConverter(PathConverter):
     part_isolating = False
 
 
+def repeated() -> dict[str, str]:
+    """The parameters of this request that its links repeat: what can mean nothing is not said a hundred times."""
+    if "repeated" not in g:
+        g.repeated = {name: value for name, value in request.args.items() if _is_meant(name, value)}
+    found: dict[str, str] = g.repeated
+    return found
+
+
 def here(**changes: str | int | None) -> str:
     """This page's address with parameters changed, or taken out where None; places in the list are forgotten."""
-    kept = {name: value for name, value in request.args.items() if name not in _PLACES}
+    kept = {name: value for name, value in repeated().items() if name not in _PLACES}
     return _address(request.script_root + request.path, kept | _outward(changes))
 
 
 def moved(**changes: str | int | None) -> str:
     """As `here`, and it keeps everything that is not changed."""
-    return _address(request.script_root + request.path, dict(request.args) | _outward(changes))
+    return _address(request.script_root + request.path, repeated() | _outward(changes))
 
 
 def to(endpoint: str, **values: str | int | None) -> str:
     """Another page, with the range and the zone of this one."""
-    carried = {name: request.args[name] for name in CARRIED if request.args.get(name)}
+    carried = _carried()
     return _address(url_for(endpoint), carried | _outward(values))
 
 
@@ -55,7 +72,7 @@ def worker(name: str) -> str:
 
 def failure_group(fingerprint: str, **changes: str | int | None) -> str:
     """The page of a failure group; its key is hexadecimal."""
-    carried = {name: request.args[name] for name in CARRIED if request.args.get(name)}
+    carried = _carried()
     return _address(url_for("failures.group", name=fingerprint), carried | _outward(changes))
 
 
@@ -63,9 +80,29 @@ def _of_name(endpoint: str, fallback: str, name: str, parameter: str) -> str:
     name = name.encode("utf-8", "replace").decode("utf-8")
     if any(part in ("", ".", "..") for part in name.split("/")):
         return to(fallback, **{parameter: name})
-    carried = {key: request.args[key] for key in CARRIED if request.args.get(key)}
+    carried = _carried()
     stem = url_for(endpoint, name="-")[:-1]
     return _address(stem + quote(name, safe=":,*@"), carried)
+
+
+def _carried() -> dict[str, str]:
+    return {name: value for name, value in repeated().items() if name in CARRIED and value}
+
+
+def _is_meant(name: str, value: str) -> bool:
+    if name == "tz":
+        return zone_meant(value) is not None
+    if name in ("after", "before"):
+        return _is_place(value)
+    return len(value) <= (MAX_CHARS if name in _TEXTS else _LONGEST)
+
+
+def _is_place(text: str) -> bool:
+    try:
+        search.cursor_from(text)
+    except QueryError:
+        return False
+    return True
 
 
 def _outward(changes: Mapping[str, str | int | None]) -> dict[str, str | None]:

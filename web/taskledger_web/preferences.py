@@ -6,13 +6,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from flask import Blueprint, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from taskledger_web import times
-from taskledger_web.view import KEYS_COOKIE, THEME_COOKIE, THEMES, ZONE_COOKIE
+from taskledger_web.view import KEYS_COOKIE, THEME_COOKIE, THEMES, ZONE_COOKIE, zone_meant
 
 blueprint = Blueprint("preferences", __name__)
 #: field of the form -> (its cookie, what may be in it)
 _KEPT: dict[str, tuple[str, Callable[[str], bool]]] = {
-    "zone": (ZONE_COOKIE, lambda zone: times.zone_named(zone) is not None),
+    "zone": (ZONE_COOKIE, lambda zone: zone_meant(zone) is not None),
     "theme": (THEME_COOKIE, THEMES.__contains__),
     "keys": (KEYS_COOKIE, ("on", "off").__contains__),
 }

@@ -69,6 +69,7 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
     "range_words": phrases.range_words,
     "page_range": page_range,
     "recorder_pill": recorder_pill,
+    "repeated": links.repeated,
     "here": links.here,
     "moved": links.moved,
     "to": links.to,

@@ -1,6 +1,7 @@
 """Times and durations in words: absolute first, relative second, always in one named zone."""
 
 import math
+import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
@@ -8,6 +9,9 @@ MICROS = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: what a page may be asked for: years 1970 to 2200, so that no sum of times leaves datetime's range
 EARLIEST, LATEST = 0, 7_258_118_400 * MICROS
+#: what people mean by a zone; not the server's own files, such as localtime, posix/… and Factory
+_ZONE = re.compile(r"UTC|GMT|[A-Z]\w+(/[A-Z][\w+-]+)+", re.ASCII)
+_LONGEST_ZONE = 100
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -32,9 +36,9 @@ def utc(at: int, *, timespec: str = "microseconds") -> str:
 
 
 def zone_named(name: str | None) -> ZoneInfo | None:
-    """The zone of that IANA name; None when there is none."""
+    """The zone of that name, written as Area/City, UTC or GMT; None when there is none."""
     try:
-        return ZoneInfo(name) if name else None
+        return ZoneInfo(name) if name and len(name) <= _LONGEST_ZONE and _ZONE.fullmatch(name) else None
     except (KeyError, ValueError, OSError):
         return None
 

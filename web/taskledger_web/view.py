@@ -67,6 +67,12 @@ def recorder_status() -> RecorderStatus:
     return found
 
 
+def zone_meant(name: str | None) -> ZoneInfo | None:
+    """The zone a visitor names; the configured one may have any name. None when there is none."""
+    configured = opening().settings.timezone
+    return configured if name == str(configured) else times.zone_named(name)
+
+
 def _zone() -> ZoneInfo:
     named = (request.args.get("tz"), request.cookies.get(ZONE_COOKIE))
-    return next((zone for zone in map(times.zone_named, named) if zone), opening().settings.timezone)
+    return next((zone for zone in map(zone_meant, named) if zone), opening().settings.timezone)
