@@ -116,7 +116,7 @@ def _gaps(coverage: Coverage, seen: View) -> Iterable[Problem]:
 def _silent(workers: Sequence[WorkerRow]) -> Iterable[Problem]:
     for worker in workers:
         if worker.sends_task_events is False:
-            text = f"runs without -E: its {worker.processed or 0:,} tasks are invisible."
+            text = "runs without -E: its tasks are invisible."
             yield Problem("retrying", "triangle", worker.name, text, links.worker(worker.name))
 
 

@@ -72,10 +72,9 @@ def _task_events(workers: Sequence[WorkerRow], counts: Sequence[EventCount]) -> 
     name = "Task events"
     silent = [worker for worker in workers if worker.sends_task_events is False]
     if silent:
-        tasks = sum(worker.processed or 0 for worker in silent)
         names = ", ".join(worker.name for worker in silent[:3]) + (" and others" if len(silent) > 3 else "")
         runs = "runs" if len(silent) == 1 else "run"
-        text = f"{names} {runs} without -E: {tasks:,} tasks are invisible. Start with -E, or set in the configuration:"
+        text = f"{names} {runs} without -E: tasks are invisible. Start with -E, or set in the configuration:"
         return Check(name, False, text, "worker_send_task_events = True")
     if _number(counts, "task-received", "task-started"):
         return Check(name, True, "Workers send them.")
