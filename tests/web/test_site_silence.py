@@ -66,6 +66,7 @@ def test_a_task_of_a_silent_worker_is_not_said_to_run(
     assert "how it ended is not known." in said
     assert ("nobody was listening all the time since" in said) is (fate is unheard)
     assert "was running, no end seen" in said
+    assert "3 events; its end not seen" in said
     assert "Running" not in said
     assert "For 10 m" not in said
 
