@@ -14,7 +14,7 @@ from uuid import uuid4
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from taskledger import app
+from taskledger import app, redaction
 from taskledger.config import Settings
 from taskledger.errors import TaskledgerError
 from taskledger.ledger import Ledger, leases, retain, schedule_store
@@ -55,7 +55,8 @@ def read_schedule(settings: Settings, ledger: Ledger, now_at: int) -> int:
         return 0
     from taskledger import app_schedule  # noqa: PLC0415  Celery's own modules take long, and few questions need them.
 
-    entries = app_schedule.entries_of(settings.celery_app)
+    rules = redaction.compiled(settings.redact_keys, settings.redact_values, settings.payloads)
+    entries = [redaction.redacted_entry(entry, rules) for entry in app_schedule.entries_of(settings.celery_app)]
     source = app_schedule.source_of(settings.celery_app)
     return schedule_store.keep_definitions(ledger, cluster_of(settings), source, entries, now_at)
 

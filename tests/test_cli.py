@@ -294,6 +294,23 @@ def test_prune_for_people(cli, stocked):
     assert done.stdout.endswith(" (retention 1s).\n")
 
 
+def test_redact(cli, stocked):
+    """Redacting says first what would change, then does it, and finds nothing the second time."""
+    rules = ("--redact-keys", "note", "-d", stocked)
+    counts = [json.loads(cli("redact", *args, "--json", *rules).stdout)["tasks"] for args in (("--dry-run",), (), ())]
+
+    assert counts[0] == counts[1] > counts[2] == 0
+
+
+def test_redact_for_people(cli, stocked):
+    """Redacting says how many rows changed, of those since a moment."""
+    rules = ("--dry-run", "--redact-keys", "note", "-d", stocked)
+
+    assert cli("redact", *rules).stdout.startswith("Would redact 2 tasks, ")
+    assert cli("redact", "--since", "-1m", *rules).stdout == "Would redact nothing.\n"
+    assert cli("redact", "--since", "yesteryear", *rules).returncode == 2
+
+
 def test_tasks_for_a_pipe(cli, stocked):
     """In a pipe, tasks are lines of tab-separated fields, newest first, with whole ids."""
     done = cli("tasks", "-d", stocked, *AROUND_NOON)
