@@ -47,7 +47,7 @@ def run(seconds: float, rate: int, transport: str, seed: int) -> Outcome:
     ):
         migrate.upgrade(database_url)
         with stage.recorder(Path(folder), broker_url, proxy.url) as running:
-            stage.until(lambda: stage.coverages(database_url), "the recorder", 20)
+            stage.until(lambda: stage.coverages(database_url), "the recorder", 60)
             with stage.Sender(broker_url, rate, seed) as sender:
                 time.sleep(BEFORE_S)
                 memory = stage.Memory(running.pid)

@@ -118,6 +118,9 @@ def recorder(folder: Path, broker_url: str, database_url: str, *more: str) -> It
     ):
         try:
             yield running
+        except Exception as error:
+            error.add_note("the recorder said: " + (folder / "record.log").read_text()[-2000:])
+            raise
         finally:
             running.kill()
 

@@ -18,6 +18,8 @@ from taskledger.ledger.stories import Stories
 
 #: seconds that SQLite waits for another writer
 BUSY_TIMEOUT_S = 30
+#: libpq's settings for a server that went without a word: noticed after half a minute, not after the system's hours
+PATIENCE = {"tcp_user_timeout": 30_000, "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
 #: the drivers that `pip install taskledger` brings
 DRIVERS = {
     "postgresql": "postgresql+psycopg",
@@ -81,6 +83,8 @@ def open_ledger(url: str, *, echo: bool = False) -> Ledger:
         # A transaction must see what another recorder committed while it waited for a row lock.
         options |= {"isolation_level": "READ COMMITTED", "pool_size": 10, "max_overflow": 10}
         options["connect_args"] = {"connect_timeout": 10}
+        if address.get_backend_name() == "postgresql":
+            options["connect_args"] |= PATIENCE
     try:
         engine = create_engine(address, **options)
     except (ImportError, NoSuchModuleError) as error:

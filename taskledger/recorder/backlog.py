@@ -211,7 +211,8 @@ class Backlog:
         return spilled
 
     def _spill_some(self, spool: Spool) -> list[Work]:
-        """About as much as is synced at once."""
+        """About as much as is synced at once, or as a small spool can take."""
+        enough = min(SYNC_BYTES, spool.max_bytes // 8)
         works: list[Work] = []
         packed: list[bytes] = []
         size = 0
@@ -219,7 +220,7 @@ class Backlog:
             works.append(held.work)
             packed += records(held.work)
             size += held.size
-            if size >= SYNC_BYTES:
+            if size >= enough:
                 break
         spool.append(packed, self._opening)
         for work in works:

@@ -20,7 +20,7 @@ class Proxy:
         path = rest[len(parts.netloc) :]
         self.url = f"{parts.scheme}://{credentials}{at}127.0.0.1:{self._listener.getsockname()[1]}{path}"
         self._open: list[socket.socket] = []
-        self._is_refusing = False
+        self._is_refusing = self._is_swallowing = False
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
@@ -39,6 +39,10 @@ class Proxy:
         self._is_refusing = refusing
         if refusing:
             self.cut()
+
+    def swallow(self, swallowing: bool) -> None:
+        """From now on take what is sent and pass nothing on, without a word; or not any more."""
+        self._is_swallowing = swallowing
 
     def __enter__(self) -> Self:
         return self
@@ -71,7 +75,8 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
             while received := source.recv(65536):
-                sink.sendall(received)
+                if not self._is_swallowing:
+                    sink.sendall(received)
         for end in (source, sink):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
