@@ -48,24 +48,23 @@ def run(seconds: float, rate: int, transport: str, seed: int) -> Outcome:
         migrate.upgrade(database_url)
         with stage.recorder(Path(folder), broker_url, proxy.url) as running:
             stage.until(lambda: stage.coverages(database_url), "the recorder", 60)
-            with stage.Sender(broker_url, rate, seed) as sender:
+            with stage.Load(broker_url, rate, seed) as sender:
                 time.sleep(BEFORE_S)
                 memory = stage.Memory(running.pid)
                 proxy.refuse(refusing=True)
                 time.sleep(seconds)
                 spool_peak = sum(path.stat().st_size for path in Path(folder).rglob("*.spool")) / 1e6
-                due = len(sender.sent)
+                due = sender.number
                 proxy.refuse(refusing=False)
                 back_s = time.monotonic()
                 stage.wait_for_rows(database_url, due, PATIENCE_S)
                 drained_s = time.monotonic() - back_s
-            stage.wait_for_rows(database_url, len(sender.sent), PATIENCE_S)
+            stage.wait_for_rows(database_url, sender.number, PATIENCE_S)
             running.terminate()
             running.wait(15)
         stored = stage.task_ids(database_url)
-    sent = sender.sent
     return Outcome(
-        len(sent), len(stored), len(set(sent) - set(stored)), len(stored) - len(set(stored)),
+        sender.number, len(stored), len(sender.ids - set(stored)), len(stored) - len(set(stored)),
         memory.first, memory.peak, spool_peak, drained_s,
     )  # fmt: skip
 

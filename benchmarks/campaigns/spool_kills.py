@@ -105,7 +105,7 @@ def run(kills: int, rate: int, seed: int) -> Outcome:
         for lane in lanes:
             stack.callback(stage.services.delete_queue, broker_url, lane.queue)
             lane.declare()
-        with stage.Sender(broker_url, rate, seed) as sender:
+        with stage.Load(broker_url, rate, seed) as sender:
             for lane in lanes:
                 lane.start()
             for lane in lanes:
@@ -113,10 +113,10 @@ def run(kills: int, rate: int, seed: int) -> Outcome:
         for error in filter(None, (lane.error for lane in lanes)):
             raise error
         with ThreadPoolExecutor() as threads:
-            stored = list(threads.map(lambda lane: lane.finish(len(sender.sent)), lanes))
-    lost = sum(len(set(sender.sent) - set(found)) for found in stored)
+            stored = list(threads.map(lambda lane: lane.finish(sender.number), lanes))
+    lost = sum(len(sender.ids - set(found)) for found in stored)
     duplicate = sum(len(found) - len(set(found)) for found in stored)
-    return Outcome(len(sender.sent), kills, lost, duplicate)
+    return Outcome(sender.number, kills, lost, duplicate)
 
 
 def _lanes(folder: Path, broker_url: str, kills: int, seed: int) -> list[Lane]:

@@ -1,6 +1,7 @@
 """What campaigns play on: the services and the proxy of the tests, a sender, and a recorder in a process of its own."""
 
 import itertools
+import multiprocessing
 import random
 import subprocess
 import sys
@@ -24,7 +25,7 @@ import services  # noqa: E402 - the tests are no packages
 from proxy import Proxy  # noqa: E402
 
 __all__ = [
-    "Memory", "Proxy", "Sender", "broker", "command", "coverages", "recorder", "rows", "services", "task_ids",
+    "Load", "Memory", "Proxy", "Sender", "broker", "command", "coverages", "recorder", "rows", "services", "task_ids",
     "until", "wait_for_rows",
 ]  # fmt: skip
 
@@ -71,6 +72,49 @@ class Sender(threading.Thread):
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+
+class Load:
+    """As Sender, but in a process of its own, so that it takes no time from the proxy."""
+
+    def __init__(self, url: str, rate: int, seed: int) -> None:
+        # Not forked: the campaign has threads.
+        context = multiprocessing.get_context("spawn")
+        self._number = context.Value("q", 0)
+        self._ended = context.Event()
+        self._process = context.Process(target=_send, args=(url, rate, seed, self._number, self._ended), daemon=True)
+
+    @property
+    def number(self) -> int:
+        """How many were sent so far."""
+        return int(self._number.value)
+
+    @property
+    def ids(self) -> set[str]:
+        """Those that were sent so far."""
+        return {f"task-{number}" for number in range(self.number)}
+
+    def __enter__(self) -> Self:
+        self._process.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._process.join(30)
+
+
+def _send(url: str, rate: int, seed: int, number: Any, ended: Any) -> None:
+    chance = random.Random(seed)
+    app = Celery("campaign", broker=url, set_as_current=False)
+    with app.connection_for_write() as connection, app.events.Dispatcher(connection) as dispatcher:
+        begun_s = time.monotonic()
+        while not ended.is_set():
+            for _ in range(HANDFUL):
+                words = "".join(chance.choices("abcdefghij ", k=chance.randrange(50, 500)))
+                fields = {"name": "shop.tasks.pack", "args": f"({words!r},)", "kwargs": "{}", "retries": 0}
+                dispatcher.send("task-received", uuid=f"task-{number.value}", **fields)
+                number.value += 1
+            ended.wait(max(0.0, begun_s + number.value / rate - time.monotonic()))
 
 
 class Memory(threading.Thread):

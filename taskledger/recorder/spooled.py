@@ -15,7 +15,7 @@ from taskledger.recorder.source import Opened, Promise
 from taskledger.recorder.waiting import Halted, Interrupted, Listening, Reached
 
 #: microseconds; a batch that is put together again takes one time of arrival for all, so these may not be far apart
-SAME_ARRIVAL = 1_000_000
+SAME_ARRIVAL = 5_000_000
 
 #: what waits for the database
 Work = Gathered | Reached | Listening | Interrupted | Halted
