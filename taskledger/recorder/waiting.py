@@ -7,8 +7,8 @@ from typing import NamedTuple
 from taskledger.errors import TaskledgerError
 from taskledger.recorder.source import Delivery, Opened
 
-#: bytes of message bodies that may wait for the database
-MAX_WAITING_BYTES = 64 * 1024 * 1024
+#: bytes of message bodies that may wait to be decoded
+MAX_WAITING_BYTES = 32 * 1024 * 1024
 #: bytes that a message costs beside its body, about
 MESSAGE_OVERHEAD_BYTES = 400
 

@@ -129,3 +129,18 @@ def test_a_cluster_that_came_later_makes_no_hole_before(ledger):
         end(ledger, Position(listen(ledger, recorder_id, cluster, "counted loss", from_s * S), 300 * S), "stopped")
 
     assert holes(ledger, 100, 300, 300) == []
+
+
+def test_what_is_lost_is_not_covered(ledger):
+    """A stretch ends before the oldest event that is known to be lost, also if it was said to reach further."""
+    recorder_id = begin(ledger, "r1", "0.1", 100 * S)
+    for from_s, lost_s in ((100, 150), (300, 250)):
+        coverage_id = listen(ledger, recorder_id, "default", "counted loss", from_s * S)
+        position = Position(coverage_id, (from_s + 90) * S)
+        extend(ledger, position, recorder_id=recorder_id, seen_at=400 * S, lag_s=0.5, recorded=7)
+        end(ledger, position, "messages dropped: spool full (3 events)", lost_from_at=lost_s * S)
+
+    found = [(each.from_at // S, each.until_at // S) for each in stretches(ledger, EVERYTHING)]
+
+    assert sorted(found) == [(100, 150), (250, 250)]
+    assert (150, 250, "messages dropped: spool full (3 events)") in holes(ledger, 100, 400, 400)
