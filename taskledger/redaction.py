@@ -13,7 +13,7 @@ from taskledger.redaction_rules import Keep, KeyChanges, Payloads, ValuePatterns
 from taskledger.schedules import Entry
 from taskledger.secret_keys import SecretKeys, secret_keys
 from taskledger.secret_texts import KEY_MARK, redact_keys
-from taskledger.secret_values import VALUE_RULES, ValueRule, is_card_number, redact_values, user_rule
+from taskledger.secret_values import CARD_RULES, VALUE_RULES, is_card_number, user_rule, value_search
 from taskledger.suspicion import suspicion
 
 #: what stands for a payload of which nothing is kept
@@ -60,8 +60,8 @@ class Redaction:
 
     payloads: Payloads
     keys: SecretKeys
-    values: tuple[ValueRule, ...]
-    is_suspicious: Callable[[str], bool]
+    redact_values: Callable[[str], str] = field(compare=False, repr=False)
+    is_suspicious: Callable[[str], bool] = field(compare=False, repr=False)
     _clean: set[str] = field(default_factory=set, compare=False, repr=False)
     _clean_names: set[str] = field(default_factory=set, compare=False, repr=False)
     _shapes: dict[tuple[str, ...], _Shape] = field(default_factory=dict, compare=False, repr=False)
@@ -71,7 +71,7 @@ class Redaction:
         if text in self._clean:
             return text
         if self.is_suspicious(text):
-            found = redact_keys(redact_values(text, self.values), self.keys)
+            found = redact_keys(self.redact_values(text), self.keys)
             if found != text:
                 return found
         _remember(self._clean, text)
@@ -79,7 +79,9 @@ class Redaction:
 
     def name(self, text: str) -> str:
         """As `text`, for what may look like a key with a value, and is none."""
-        found = redact_values(text, self.values)
+        if text in self._clean_names:
+            return text
+        found = self.redact_values(text)
         if found != text:
             return found
         _remember(self._clean_names, text)
@@ -97,12 +99,15 @@ class Redaction:
                     _remember(clean, value)
             elif value and not _is_plain_number(value):
                 return False
-        return not shape.has_secret_key and all(map(self._is_clean_name, shape.names(fields)))
+        return not shape.has_secret_key and self._are_clean_names(shape.names(fields))
 
-    def _is_clean_name(self, value: object) -> bool:
-        if value.__class__ is not str:
-            return False
-        return value in self._clean_names or self.name(value) == value
+    def _are_clean_names(self, names: tuple[Any, ...]) -> bool:
+        try:
+            if self._clean_names.issuperset(names):
+                return True
+        except TypeError:
+            return False  # Something that is no name, as a list.
+        return all(isinstance(name, str) and self.name(name) == name for name in names)
 
     def _shape(self, fields: dict[str, Any]) -> _Shape:
         texts = [key for key in fields if key not in IDENTIFIERS and key not in NAMES]
@@ -121,9 +126,10 @@ def compiled(
 ) -> Redaction:
     """The default rules with what people say in the settings `redact_keys`, `redact_values` and `payloads`."""
     keys, values, payloads = keys or KeyChanges(), values or ValuePatterns(), payloads or Payloads()
-    rules = (*VALUE_RULES, *(user_rule(name, pattern) for name, pattern in values.patterns))
+    rules = (*VALUE_RULES, *CARD_RULES, *(user_rule(name, pattern) for name, pattern in values.patterns))
     wanted = secret_keys(keys.added, keys.removed)
-    return Redaction(payloads, wanted, rules, suspicion(keys.added, [pattern for _, pattern in values.patterns]))
+    patterns = [pattern for _, pattern in values.patterns]
+    return Redaction(payloads, wanted, value_search(rules), suspicion(wanted, patterns))
 
 
 def keep_of(event: Event, redaction: Redaction) -> Keep:

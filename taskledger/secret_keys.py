@@ -1,8 +1,9 @@
 """Which keys are those of secrets: `user_password` and `stripeApiKey` are, `max_tokens` and `session_count` are not."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 #: what is taken for the name of a secret; a term of several words is found however they are joined: apiKey, API-KEY
 DEFAULT_KEYS = (
@@ -30,6 +31,12 @@ _OWNERS = frozenset((
     "account", "admin", "api", "client", "db", "email", "ftp", "http", "imap", "ldap", "login", "mail", "my", "mysql",
     "pg", "postgres", "proxy", "redis", "root", "smtp", "ssh", "ssl", "user",
 ))  # fmt: skip
+#: Something of every default key, in small letters. Each branch begins with a letter that is rare in texts and looks
+#: back for the rest: most of a text is then passed over without trying a single branch.
+_ROOTS = (
+    r"pass|pwd|p(?<=otp)|ken(?<=token)|key|kie(?<=cookie)|cret(?<=secret)|cred|card|cv[vc]|curity|uth(?<=auth)|sess"
+    r"|sn(?<=ssn)|ban(?<=iban)|wt(?<=jwt)|bearer"
+)
 #: characters; a longer word is nobody's key
 MAX_KEY_CHARS = 128
 #: verdicts that are remembered
@@ -43,9 +50,21 @@ class SecretKeys:
     """The terms that are looked for; `is_secret` remembers its verdicts, as the same keys come again and again."""
 
     terms: frozenset[tuple[str, ...]]
+    #: finds something of every key in a text of small letters
+    roots: str
     _glued: frozenset[str]
     _endings: tuple[str, ...]
+    #: the same, for small letters only and for any
+    _find_small: re.Pattern[str]
+    _find: re.Pattern[str]
     _known: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
+
+    def find_from(self, text: str) -> Callable[[int], re.Match[str] | None]:
+        """A function that finds, from a position on, the next place in the text where a key may be."""
+        if text.isascii():
+            return partial(self._find_small.search, text.lower())
+        # Small letters of other alphabets may be more or fewer than the capital ones.
+        return partial(self._find.search, text)
 
     def is_secret(self, key: str) -> bool:
         """Whether what goes by that name is to be hidden."""
@@ -73,13 +92,18 @@ class SecretKeys:
 
 def secret_keys(added: Iterable[str] = (), removed: Iterable[str] = ()) -> SecretKeys:
     """The default terms, without some and with others."""
-    gone = set(map(words, removed))
+    added, gone = tuple(added), set(map(words, removed))
     terms = frozenset({words(term) for term in (*DEFAULT_KEYS, *added)} - gone - {()})
     joined = {"".join(term) for term in terms}
+    longest = [max(words(key), key=len) for key in added]
+    roots = "|".join([_ROOTS, *map(re.escape, longest)])
     return SecretKeys(
         terms,
+        roots,
         frozenset({*joined, *(term + more for term in joined for more in _CARRY)}),
         tuple(sorted(_ENDINGS & joined)),
+        re.compile(roots),
+        re.compile(roots, re.IGNORECASE),
     )
 
 

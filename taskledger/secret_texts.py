@@ -4,20 +4,21 @@ import re
 from collections.abc import Iterator
 
 from taskledger.secret_keys import SecretKeys
+from taskledger.secret_values import MARK
 
 #: what stands for the value of a secret key
 KEY_MARK = "[redacted: rule key]"
+MARK_START = "[redacted: "
 
 Found = tuple[int, int, str]
 
 # All repetitions are possessive, or bounded, or end where the next attempt cannot begin: no text takes more than time
 # in proportion to its size.
 
-#: A word and what may make it the key of a value; a mark is passed over whole.
+#: A word and what may make it the key of a value.
 _KEY = re.compile(
     r"""
-      \[redacted:[ ][^\]\n]{1,80}\]
-    | (?<![\w-])
+      (?<![\w-])
       (?P<open> [bB]? \\{0,15}+ ["'] )?+ (?P<dashes> -{1,2}+ )?+ (?P<tag> < (?: \w{1,32}+ : )? )?+
       (?P<key> \w [\w-]{0,127}+ (?: [ ] (?: key | number | no | id | code | token | secret | value )\b )?+ )
       (?: (?P<close> \\{0,15}+ ["'] )?+ \]{0,2}+
@@ -30,6 +31,11 @@ _KEY = re.compile(
     """,
     re.VERBOSE,
 )
+#: The same from its middle back to its start, in reverse order.
+_BACK = re.compile(r"""(?P<word>[\w-]*+)(?:["']\\{0,15}+[bB]?|(?::\w{1,32}+)?<)?""")
+_TWO_WORDS_BACK = re.compile(r"""(?P<word>(?: [\w-]++|[\w-]*+))(?:["']\\{0,15}+[bB]?|(?::\w{1,32}+)?<)?""")
+_MAX_BACK_CHARS, _MAX_MARK_CHARS = 200, 100
+_WORD = re.compile(r"[\w-]*+")
 #: the source lines of a traceback
 _SOURCE = re.compile(r'^  File "[^"\n]*", line \d+.*\n((?: {4}.*(?:\n|\Z))+)', re.MULTILINE)
 
@@ -100,6 +106,7 @@ class _Scan:
     def __init__(self, text: str, keys: SecretKeys) -> None:
         self._text = text
         self._keys = keys
+        self._has_marks = MARK_START in text
         #: what was found when the end of a quoted text was last looked for: nothing is searched twice
         self._closings: dict[tuple[int, str, re.Pattern[str]], tuple[int, int]] = {}
         self._sources = [match.span(1) for match in _SOURCE.finditer(text)] if '  File "' in text else []
@@ -107,18 +114,32 @@ class _Scan:
 
     def secrets(self) -> Iterator[Found]:
         """Start, end and replacement of each secret value, in order."""
-        position = 0
-        while match := _KEY.search(self._text, position):
-            position = match.end()
-            if match["key"] is None:
-                continue
-            found = self._value(match) if self._is_secret(match) else None
+        find, position = self._keys.find_from(self._text), 0
+        while root := find(position):
+            match = None if self._is_in_mark(root.start()) else self._key_around(root.start())
+            found = self._value(match) if match and self._is_secret(match) else None
             if found is None:
-                # What looked like a value may begin with a key itself.
-                position = match.end("key")
+                # What looked like a value may begin with a key itself, but a word is looked at once.
+                position = max(root.end(), _WORD.match(self._text, root.start()).end())  # type: ignore[union-attr]
             else:
                 yield found
                 position = found[1]
+
+    def _is_in_mark(self, position: int) -> bool:
+        if not self._has_marks:
+            return False
+        since = self._text.rfind(MARK_START, max(0, position - _MAX_MARK_CHARS), position)
+        mark = MARK.match(self._text, since) if since >= 0 else None
+        return mark is not None and position < mark.end()
+
+    def _key_around(self, position: int) -> re.Match[str] | None:
+        """The key that the sign at that position is part of, with the quote or bracket before it."""
+        text = self._text
+        back = text[max(0, position - _MAX_BACK_CHARS) : position][::-1]
+        # "api key": the sign is in the second word.
+        before = (_TWO_WORDS_BACK if text[position : position + 3].lower() == "key" else _BACK).match(back)
+        assert before is not None  # noqa: S101 - it matches nothing as well, which mypy cannot know.
+        return _KEY.match(text, position - before.end()) or _KEY.match(text, position - before.end("word"))
 
     def _is_secret(self, match: re.Match[str]) -> bool:
         key = match["key"]

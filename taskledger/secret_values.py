@@ -17,6 +17,11 @@ _CUT = r"(?=\.\.\.|…|\Z)"
 _NAME = r"(?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
 
 
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+#: digits of the shortest number of a card, and of one that was cut
+_CARD, _CUT_CARD = b"0" * MIN_CARD_DIGITS, b"0" * 9
+
+
 class ValueRule(NamedTuple):
     """`pattern` is searched where one of `signs` is (lower case; none: everywhere).
 
@@ -35,13 +40,30 @@ class ValueRule(NamedTuple):
         return f"[redacted: rule {self.name}]"
 
 
-def redact_values(text: str, rules: Iterable[ValueRule]) -> str:
-    """The text with every secret that shows by its looks replaced by a mark that names its rule."""
-    low = text.lower()
-    for rule in rules:
-        if not rule.signs or any(sign in low for sign in rule.signs):
+def value_search(rules: Iterable[ValueRule]) -> Callable[[str], str]:
+    """A function that gives back a text with every secret that shows by its looks replaced by the mark of its rule."""
+    signed = [(sign, rule) for rule in rules for sign in rule.signs]
+    always = [rule for rule in rules if not rule.signs and rule not in CARD_RULES]
+
+    def redact_values(text: str) -> str:
+        low = text.lower()
+        suspected = [*always, *(rule for sign, rule in signed if sign in low)]
+        if may_hold_card(text):
+            suspected += CARD_RULES
+        for rule in suspected:
             text = rule.pattern.sub(partial(_marked, rule=rule), text)
-    return text
+        return text
+
+    return redact_values
+
+
+def may_hold_card(text: str) -> bool:
+    """Whether enough digits are in a row, blanks and hyphens aside."""
+    if len(text) < len(_CUT_CARD):
+        return False
+    octets = text.encode() if text.isascii() else text.encode("utf-8", "surrogatepass")
+    digits = octets.translate(_DIGITS, b" -")
+    return _CARD in digits or (("..." in text or "…" in text) and _CUT_CARD in digits)
 
 
 def user_rule(name: str, pattern: str) -> ValueRule:
@@ -122,6 +144,9 @@ VALUE_RULES = (
     _rule("pypi", "pypi-", rf"{_START}pypi-(?=[\w-]{{0,40}}[A-Z])[\w-]{{20,}}"),
     _rule("huggingface", "hf_", rf"{_START}hf_[A-Za-z0-9]{{20,}}"),
     _rule("digitalocean", "_v1_", rf"{_START}do[opr]_v1_[0-9a-f]{{16,}}"),
+)  # fmt: skip
+
+CARD_RULES = (
     # In one piece or in groups of four; American Express and Diners have 4-6-5 and 4-6-4.
     _rule(
         "card", "",
@@ -130,5 +155,5 @@ VALUE_RULES = (
         is_card_number,
     ),
     # A repr that was cut in the middle of one: no check digit is left to go by.
-    _rule("card", "... …", r"(?<![\w.+-])[2-6][0-9]{3}(?:[ -]?[0-9]){5,14}(?=\.\.\.|…)"),
+    _rule("card", "", r"(?<![\w.+-])[2-6][0-9]{3}(?:[ -]?[0-9]){5,14}(?=\.\.\.|…)"),
 )  # fmt: skip
