@@ -20,6 +20,8 @@ MAX_MEMORY_BYTES = 32 * 1024 * 1024
 AMPLE_BYTES = 8 * 1024 * 1024
 #: seconds that work waits in memory before it is spooled: shorter outages do not touch the disk
 PATIENCE_S = 3.0
+#: seconds with one batch after which the database does not count as slow any more, but as away
+HANGS_S = 6.0
 #: seconds and bytes after which the next records are synced, while the database stays away
 SYNC_EVERY_S, SYNC_BYTES = 0.1, 1024 * 1024
 #: bytes of work beside its events
@@ -188,14 +190,19 @@ class Backlog:
     def _must_spill(self) -> bool:
         if not self._memory or self.spool is None or not self.spool.may_append():
             return False
-        is_away = not self.spool.is_empty and (self.is_stuck or self._is_hanging())
-        if self._bytes >= (SYNC_BYTES if is_away else self._max_bytes // 2):
+        is_away = self.is_stuck or self._is_hanging()
+        goes_on = is_away and not self.spool.is_empty
+        if self._bytes >= (SYNC_BYTES if goes_on else self._max_bytes // 2):
             return True
-        return time.monotonic() - self._memory[0].put_s >= (SYNC_EVERY_S if is_away else self._patience_s)
+        # As long as the database is only slow, a broker that keeps its events is the better place for them.
+        if not is_away and not any(isinstance(held.work, Gathered) and held.work.unkept for held in self._memory):
+            return False
+        patience_s = min(SYNC_EVERY_S, self._patience_s) if goes_on else self._patience_s
+        return time.monotonic() - self._memory[0].put_s >= patience_s
 
     def _is_hanging(self) -> bool:
         """Whether the writer does not come back from the database."""
-        return bool(self._in_hand) and time.monotonic() - self._taken_s >= self._patience_s
+        return bool(self._in_hand) and time.monotonic() - self._taken_s >= HANGS_S
 
     def _spill(self) -> list[Work]:
         spilled: list[Work] = []

@@ -66,10 +66,11 @@ def run(
         stack.enter_context(_signals(stop))
         watch = stack.enter_context(probes.watching(settings, stop))
         ledger = stack.enter_context(open_ledger(settings.database_url))
+        spool = stack.enter_context(_spool(settings))
         recorder_id = presence.begin(ledger, settings.recorder_name, taskledger.__version__, now_at())
         for start in background:
             stack.callback(start(ledger))
-        _record(settings, sources, ledger, recorder_id, stop, watch=watch)
+        _record(settings, sources, ledger, recorder_id, stop, spool=spool, watch=watch)
     log.info("stopped", extra={"action": "stopped"})
     return 0
 
@@ -81,28 +82,28 @@ def _record(
     recorder_id: int,
     stop: threading.Event,
     *,
+    spool: Spool | None,
     watch: probes.Watch,
 ) -> None:
     waiting, progress = Waiting(), Progress()
     readers = {
         cluster: Reader(cluster, source, waiting, stop, settings.batch_size) for cluster, source in sources.items()
     }
-    with _spool(settings) as spool:
-        backlog = Backlog(spool, settings.batch_size)
-        redaction = compiled(settings.redact_keys, settings.redact_values, settings.payloads)
-        gatherer = Gatherer(readers, waiting, backlog, settings.batch_size, settings.batch_wait_s, redaction=redaction)
-        writer = Writer(ledger, recorder_id, readers, backlog, progress, stop)
-        watch.follow(partial(health.look, readers, waiting, gatherer, backlog, progress))
-        for thread in (writer, *readers.values()):
-            thread.start()
-        try:
-            _gather(gatherer, writer, backlog, progress, stop)
-        finally:
-            stop.set()
-            for reader in readers.values():
-                reader.finish()
-            for reader in readers.values():
-                reader.join(JOIN_S)
+    backlog = Backlog(spool, settings.batch_size)
+    redaction = compiled(settings.redact_keys, settings.redact_values, settings.payloads)
+    gatherer = Gatherer(readers, waiting, backlog, settings.batch_size, settings.batch_wait_s, redaction=redaction)
+    writer = Writer(ledger, recorder_id, readers, backlog, progress, stop)
+    watch.follow(partial(health.look, readers, waiting, gatherer, backlog, progress))
+    for thread in (writer, *readers.values()):
+        thread.start()
+    try:
+        _gather(gatherer, writer, backlog, progress, stop)
+    finally:
+        stop.set()
+        for reader in readers.values():
+            reader.finish()
+        for reader in readers.values():
+            reader.join(JOIN_S)
     error = gatherer.error or writer.error
     if error is not None:
         raise error

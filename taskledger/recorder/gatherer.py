@@ -24,6 +24,7 @@ HOLD_S = 60.0
 DECODED_AT_ONCE = 200
 #: why reading pauses; and the name under which what is dropped is counted
 FULL = "spool full"
+PAUSED = f"paused: {FULL}, the broker keeps what comes"
 
 
 class Dropped:
@@ -36,14 +37,16 @@ class Dropped:
         self.has_tags = False
 
     def add(self, gathered: Gathered) -> None:
-        self.events += gathered.unkept
         self.has_tags = self.has_tags or gathered.tag is not None
+        if not gathered.unkept:
+            return
+        self.events += gathered.unkept
         oldest = min((event.at for event in gathered.events), default=gathered.received_from_at)
         self.from_at = min(self.from_at or oldest, oldest)
 
     @property
     def cause(self) -> str:
-        return f"messages dropped: {FULL} ({self.events:,} events)"
+        return f"messages dropped: {FULL} ({self.events:,} events)" if self.events else PAUSED
 
 
 class Gatherer:
@@ -209,9 +212,10 @@ class Gatherer:
         return self._backlog.has_room()
 
     def _drop(self, gathered: Gathered) -> None:
-        if not gathered.unkept:
+        is_certain = self._promises[gathered.cluster].keeps or gathered.cluster in self._breaking
+        if is_certain and not gathered.unkept:
             return  # Its broker has it still, and delivers it again.
-        if gathered.cluster not in self._dropping:
+        if gathered.cluster not in self._dropping and gathered.unkept:
             log.error(
                 "%s: the database is away and there is no room left to wait in: events are being lost",
                 gathered.cluster,
@@ -230,7 +234,7 @@ class Gatherer:
         self._held[cluster].clear()
         self._paused.add(cluster)
         self._breaking.add(cluster)
-        self._readers[cluster].pause(f"paused: {FULL}, the broker keeps what comes")
+        self._readers[cluster].pause(PAUSED)
         self._backlog.discard(cluster)
 
     def _relieve(self) -> None:

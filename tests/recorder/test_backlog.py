@@ -36,8 +36,10 @@ def listening(from_at: int = AT, promise: Promise = Promise.COUNTED_LOSS, **more
 @contextmanager
 def backlog(folder: Path, batch_size: int = 100, **more: Any) -> Iterator[Backlog]:
     spool = open_spool(folder, "me", 10**8, more.pop("segment_bytes", 10**6))
+    waiting = Backlog(spool, batch_size, patience_s=0, **more)
+    waiting.is_stuck = True
     try:
-        yield Backlog(spool, batch_size, patience_s=0, **more)
+        yield waiting
     finally:
         spool.close()
 
@@ -176,6 +178,16 @@ class TestOrder:
             patient.put(gathered("b", pad=10_000))
 
             assert (before, ids(patient.spill())) == ([], ["a", "b"])
+
+    def test_slow_database(self, tmp_path: Path) -> None:
+        """With a database that is only slow, what a broker keeps is not spooled, and what none keeps is."""
+        with backlog(tmp_path) as waiting:
+            waiting.is_stuck = False
+            waiting.put(gathered("a", tag=Tag(1, 1)))
+            kept = waiting.spill()
+            waiting.put(gathered("b"))
+
+            assert (kept, ids(waiting.spill())) == ([], ["a", "b"])
 
     def test_room(self, tmp_path: Path) -> None:
         """Memory is full at its size, and has room again when half of it is free."""

@@ -13,10 +13,10 @@ from taskledger.recorder.backlog import Backlog
 from taskledger.recorder.batch import MAX_BATCH_BYTES, Gathered
 from taskledger.recorder.gatherer import Gatherer
 from taskledger.recorder.reader import Reader
-from taskledger.recorder.source import Promise
+from taskledger.recorder.source import Delivery, Opened, Promise, Tag
 from taskledger.recorder.spooled import Work
 from taskledger.recorder.stub import StubSource
-from taskledger.recorder.waiting import Halted, Interrupted, Listening, Reached, Waiting
+from taskledger.recorder.waiting import Halted, Heard, Interrupted, Listening, Reached, Waiting
 
 #: events in one message
 HANDFUL = 10
@@ -217,3 +217,27 @@ def test_halted(promise: Promise) -> None:
         made.write()
 
     assert made.works[-1] == Halted("default")
+
+
+def test_kept_in_part() -> None:
+    """Of a broker that keeps a part, what has a tag comes again after there was no room: its reader begins anew."""
+    made = Crowd(default=StubSource(Promise.DURABLE_IN_PART))
+    reader = made.readers["default"]
+    body = json.dumps([{"type": "task-sent", "uuid": "a", "timestamp": 7.0, "pad": "x" * 40_000}]).encode()
+    untagged, tagged = (Delivery(body, "application/json", "utf-8", tag, 7_000_000) for tag in (None, Tag(1, 1)))
+    made.waiting.put(Listening("default", Opened(resumed=False, promise=Promise.DURABLE_IN_PART), 1))
+    for deliveries in ((untagged,), (untagged,), (tagged,)):
+        made.waiting.put(Heard("default", deliveries))
+        for _ in range(3):
+            made.gatherer.step()
+    dropped, before = made.gatherer.dropped, reader._breaks_because
+    made.write()
+    made.gatherer.step()
+    told = reader._breaks_because
+    made.waiting.put(Interrupted("default", told or ""))
+    made.gatherer.step()
+    made.write()
+
+    assert (dropped, before) == (1, None)
+    assert told == "messages dropped: spool full (1 events)"
+    assert made.works[-1] == Interrupted("default", told, 7_000_000)
