@@ -4,6 +4,7 @@ import errno
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -277,3 +278,31 @@ def test_disk_full(small_disk: Path) -> None:
         assert drained(spool) == [*taken, b"after"]
 
     assert len(taken) > 50
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 9])
+def test_sync_that_fails(tmp_path: Path, number: int) -> None:
+    """What the disk did not confirm does not count as taken, and all that counts as taken is there."""
+    strace = shutil.which("strace") or pytest.skip("without strace no system call can be made to fail")
+    script = f"""
+from pathlib import Path
+from taskledger.recorder.spool import SpoolFull, open_spool
+spool = open_spool(Path({str(tmp_path)!r}), "me", 10**6, 200)
+for number in range(20):
+    try:
+        spool.append([b"%03d" % number])
+        print(number)
+    except SpoolFull:
+        pass
+"""
+    inject = f"inject=fsync:error=EIO:when={number}"
+    command = [strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", inject, sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "ptrace" in done.stderr:
+        pytest.skip(f"no process may be traced here: {done.stderr.strip()}")
+    taken = [b"%03d" % int(line) for line in done.stdout.split()]
+    with opened(tmp_path) as spool:
+        found = drained(spool)
+
+    assert len(taken) == 19
+    assert [item for item in found if isinstance(item, bytes)] == taken
