@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 import services
+from hypothesis import settings
 
 from taskledger.ledger import Ledger, migrate, open_ledger
 from taskledger.ledger.schema import metadata
+
+# A slow machine is no fault of a test: how long an example takes is never asserted.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 ENGINES = ("sqlite", "postgresql", "mariadb")
 
