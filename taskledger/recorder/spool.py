@@ -137,7 +137,7 @@ class Spool:
     def close(self) -> None:
         with self._mutex:
             self._seal()
-            lock.release(self._lock_file)
+            lock.remove(self._lock_file, self.folder)
 
     def _start(self) -> Segment:
         number = self._segments[-1].number + 1 if self._segments else 1
@@ -212,7 +212,6 @@ def open_spool(root: Path, name: str, max_bytes: int, segment_bytes: int = SEGME
     while taken is None:
         number += 1
         folder = root / (stem if number == 1 else f"{stem}+{number}")
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         taken = lock.take(folder)
     for other in sorted(path for path in root.iterdir() if path != folder and _is_of(path.name, stem)):
         _adopt(other, folder)
@@ -235,7 +234,7 @@ def _adopt(other: Path, folder: Path) -> None:
         for number, segment in enumerate(_segments(other), first):
             segment.path.rename(folder / f"{number:08d}-{segment.seed:08x}.spool")
     finally:
-        lock.release(taken)
+        lock.remove(taken, other)
 
 
 def _segments(folder: Path) -> list[Segment]:

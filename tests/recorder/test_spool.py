@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -223,11 +224,43 @@ class TestFolders:
             first.append([b"first"])
             second.append([b"second"])
         with opened(tmp_path) as alone:
+            assert list(tmp_path.iterdir()) == [alone.folder]
             assert drained(alone) == [b"first", b"second"]
 
             alone.append([b"still running"])
             with opened(tmp_path) as other:
                 assert other.is_empty
+
+    def test_leaves_nothing_behind(self, tmp_path: Path) -> None:
+        """An empty spool that is closed leaves no folder; one with records in it does."""
+        with opened(tmp_path):
+            pass
+        empty = list(tmp_path.iterdir())
+        with opened(tmp_path) as spool:
+            spool.append([b"record"])
+
+        assert (empty, list(tmp_path.iterdir())) == ([], [spool.folder])
+
+    def test_one_after_the_other(self, tmp_path: Path) -> None:
+        """However many open and close it at the same moment, no two ever have the same folder."""
+        inside: set[Path] = set()
+        trouble = []
+
+        def come_and_go() -> None:
+            for _ in range(100):
+                with opened(tmp_path) as spool:
+                    if spool.folder in inside:
+                        trouble.append(spool.folder)
+                    inside.add(spool.folder)
+                    inside.discard(spool.folder)
+
+        threads = [threading.Thread(target=come_and_go) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert trouble == []
 
     def test_names(self, tmp_path: Path) -> None:
         """Recorders of other names have folders of their own, whatever is in the names."""
@@ -235,13 +268,20 @@ class TestFolders:
         for name in names:
             with opened(tmp_path, name) as spool:
                 spool.append([name.encode()])
+        folders = len(list(tmp_path.iterdir()))
         found = []
         for name in names:
             with opened(tmp_path, name) as spool:
                 found.append(drained(spool))
 
         assert found == [[name.encode()] for name in names]
-        assert len(list(tmp_path.iterdir())) == len(names)
+        assert folders == len(names)
+
+    def test_nowhere(self, tmp_path: Path) -> None:
+        """A folder that cannot be made is an error, and not waited for."""
+        (tmp_path / "link").symlink_to(tmp_path / "nothing")
+        with pytest.raises(OSError, match="No such file"):
+            open_spool(tmp_path / "link", "me", 1)
 
     def test_killed(self, tmp_path: Path) -> None:
         """The lock of a process that was killed is free."""
