@@ -66,6 +66,8 @@ _HARMLESS = re.compile(
 #: `session:cleanup` is a name, while `password:hunter` is not
 _NAME = re.compile(r"(?:session|o?auth|token|card|cookie|credential)s?\Z", re.IGNORECASE)
 _NAMED = re.compile(r"[a-z][a-z_.:-]{0,63}+(?![\w@/+=])")
+#: `InvalidToken: bad data` is an exception
+_TROUBLE = re.compile(r"(?:invalid|bad|missing|wrong|unknown|unsupported|no)[_A-Z]")
 #: an expression in a source line, and one that holds a literal
 _EXPRESSION = re.compile(r"[A-Za-z_%{]")
 _LITERAL = re.compile(r"[^\"'0-9\n]{0,200}[\"'0-9]")
@@ -218,7 +220,10 @@ class _Scan:
             return False
         if match["delimiter"] == ":":
             return bool(_NAME.search(match["key"]) and _NAMED.match(self._text, match.end()))
-        return match["delimiter"] == ": " and _PROSE.match(self._text, match.end()) is not None
+        if match["delimiter"] != ": ":
+            return False
+        key = match["key"]
+        return bool(_TROUBLE.match(key[0].lower() + key[1:]) or _PROSE.match(self._text, match.end()))
 
     def _header(self, match: re.Match[str]) -> Found | None:
         """The rest of the line, as values of headers hold anything; of a line in quotes, up to the quote."""

@@ -9,6 +9,8 @@ MAX_TEXT_CHARS = 16_384
 MAX_TRACEBACK_CHARS = 65_536
 #: characters of a task name, queue, host name or routing key
 MAX_NAME_CHARS = 512
+#: stands in the middle of a text that was cut
+CUT = "characters cut by taskledger"
 
 
 def text(value: Any) -> str | None:
@@ -32,7 +34,7 @@ def cut(string: str | None, limit: int = MAX_TEXT_CHARS) -> str | None:
     if string is None or len(string) <= limit:
         return string
     half = limit // 2 - 40
-    return f"{string[:half]}\n… [{len(string) - 2 * half:,} characters cut by taskledger] …\n{string[-half:]}"
+    return f"{string[:half]}\n… [{len(string) - 2 * half:,} {CUT}] …\n{string[-half:]}"
 
 
 def name(value: Any) -> str | None:

@@ -19,9 +19,10 @@ from taskledger.events import Event, Malformed, first_id_at, restore
 from taskledger.ledger import bodies, dialects, fold, schema
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind
-from taskledger.redaction import Redaction, redacted, redacted_entry, redacted_malformed
+from taskledger.redaction import NONE_MARK, Redaction, redacted, redacted_entry, redacted_malformed
 from taskledger.redaction_rules import Keep
 from taskledger.schedules import definition_hash, entry_from, entry_text
+from taskledger.texts import CUT
 from taskledger.texts import text as plain
 
 #: tasks, and events of these, that one step looks at; a task with more events is a step of its own
@@ -141,10 +142,32 @@ class _Redacting:
 
     def _redact_tasks(self, stories: Sequence[_Story]) -> None:
         with self._ledger.read() as connection:
-            dirty = [story for story in stories if self._count_changes(connection, story)]
+            stale = self._stale(connection, stories)
+            changes = [self._count_changes(connection, story) for story in stories]
+        dirty = [story for story, number in zip(stories, changes, strict=True) if number or story in stale]
         self.changed["tasks"] += len(dirty)
         if dirty and not self._dry_run:
             self._write(lambda connection: self._rewrite_tasks(connection, dirty))
+
+    def _stale(self, connection: Connection, stories: Sequence[_Story]) -> set[_Story]:
+        """The tasks whose own texts hold a secret: a recorder projected them from what it remembered of before."""
+        known = {(story.id, story.cluster_id): story for story in stories}
+        stale = set()
+        for table in (schema.task, schema.run):
+            names = ("args", "kwargs", "result") if table is schema.task else ("traceback",)
+            key = table.c.id if table is schema.task else table.c.task_id
+            wanted = select(key, table.c.cluster_id, *(table.c[name] for name in names))
+            for row in connection.execute(wanted.where(key.in_([story.id for story in stories]))):
+                story = known.get((row[0], row[1]))
+                if story and any(self._is_stale(text, story.keep) for text in row[2:] if text is not None):
+                    stale.add(story)
+        return stale
+
+    def _is_stale(self, text: str, keep: Keep) -> bool:
+        # What is cut may look as if it had a secret at its end; its event tells better.
+        if keep is Keep.FULL or CUT in text:
+            return False
+        return NONE_MARK not in text if keep is Keep.NONE else self._redaction.text(text) != text
 
     def _count_changes(self, connection: Connection, story: _Story) -> int:
         """How many events of a task have something to hide; names that appear by redaction get their numbers."""
@@ -176,8 +199,8 @@ class _Redacting:
         for cluster_id in sorted(clusters):
             mine = [story for story in stories if story.cluster_id == cluster_id]
             ids = _lock(connection, cluster_id, [story.id for story in mine])
-            groups = _groups_of(connection, cluster_id, ids)
-            for story in mine:
+            groups = _groups_of(connection, cluster_id, sorted(ids))
+            for story in (story for story in mine if story.id in ids):
                 for changes in self._changes(connection, story):
                     _update(connection, schema.event, [_packed(event) for event in changes])
             # What is remembered of them is what they were before.
@@ -272,11 +295,17 @@ def _names(events: Iterable[Event]) -> set[tuple[Kind, str]]:
     return {(kind, str(event.fields[key])) for event in events for kind, key in kinds if event.fields.get(key)}
 
 
-def _lock(connection: Connection, cluster_id: int, ids: Sequence[str]) -> list[str]:
+def _lock(connection: Connection, cluster_id: int, ids: Sequence[str]) -> set[str]:
     """Those of the tasks that are still there; nobody else changes them now."""
     columns = schema.task.c
-    wanted = select(columns.id).where(columns.id.in_(ids), columns.cluster_id == cluster_id).order_by(columns.id)
-    return list(connection.scalars(wanted.with_for_update()))
+    locked: set[str] = set()
+    while True:
+        mine = and_(columns.id.in_(set(ids) - locked), columns.cluster_id == cluster_id)
+        there = set(connection.scalars(select(columns.id).where(mine)))
+        if not there:
+            return locked
+        # A recorder replaces rows: one that it held while we waited is gone, and another is there in its place.
+        locked.update(connection.scalars(select(columns.id).where(mine).order_by(columns.id).with_for_update()))
 
 
 def _groups_of(connection: Connection, cluster_id: int, ids: Sequence[str]) -> list[bytes]:

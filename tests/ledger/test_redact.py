@@ -241,6 +241,23 @@ def test_recorder_meanwhile(ledger: Ledger) -> None:
     assert leaks(ledger) == []
 
 
+def test_projected_from_memory(ledger: Ledger) -> None:
+    """A recorder that remembers a task from before may project it so once more: the next run finds and mends that."""
+    first, *rest = succeeded(kwargs=f"{{'token': '{SECRET}'}}")
+    tell(ledger, first)
+    with open_ledger(ledger.engine.url.render_as_string(hide_password=False)) as beside:
+        tell(beside, rest[1])
+        redact.redact(ledger, RULES)
+        tell(beside, rest[2], redaction=RULES)
+    before = leaks(ledger)
+    done = redact.redact(ledger, RULES)
+
+    assert before == [f"task: {SECRET}"]
+    assert str(done) == "1 task"
+    assert leaks(ledger) == []
+    assert str(redact.redact(ledger, RULES)) == "nothing"
+
+
 def test_nothing_left_in_the_file(sqlite_ledger: Ledger, tmp_path: Path) -> None:
     """After VACUUM, as the documents say, the file itself holds no secret."""
     tell(sqlite_ledger, *BAD)
