@@ -494,7 +494,7 @@ def test_ctrl_c(here):
     )  # fmt: skip
     time.sleep(1.5)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
 
     assert (process.returncode, out) == (130, "")
     assert "Traceback" not in err

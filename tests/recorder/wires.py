@@ -165,7 +165,7 @@ def append(url: str, exchange: str, body: bytes, content_type: str, encoding: st
 def hear(source: Source, number: int, *, limit: int = 1000) -> list[Delivery]:
     """The next so many deliveries; fails when they do not come."""
     heard: list[Delivery] = []
-    for _ in range(200):
+    for _ in range(600):
         heard += source.receive(min(limit, number - len(heard)), 0.05)
         if len(heard) >= number:
             return heard
