@@ -160,7 +160,7 @@ def redacted(event: Event, redaction: Redaction, keep: Keep | None = None) -> Ev
         # Nested just as deep as Python can follow, but for the few calls that we are in by now.
         fields = {key: value for key, value in event.fields.items() if key in IDENTIFIERS} | {"body": UNREADABLE_MARK}
         body = canonical(fields, is_exact=False)
-    return event._replace(fields=fields, body=body)
+    return event.with_body(body)
 
 
 def redacted_entry(entry: Entry, redaction: Redaction) -> Entry:

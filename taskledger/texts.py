@@ -37,8 +37,18 @@ def cut(string: str | None, limit: int = MAX_TEXT_CHARS) -> str | None:
     return f"{string[:half]}\n… [{len(string) - 2 * half:,} {CUT}] …\n{string[-half:]}"
 
 
+def kept(value: Any) -> str | None:
+    """Any value as a text of at most MAX_TEXT_CHARS, as `text` and `cut` make it."""
+    # Nearly all are like this, and this is done several times for each task.
+    if value.__class__ is str and len(value) <= MAX_TEXT_CHARS and value.isascii() and "\x00" not in value:
+        return value
+    return cut(text(value))
+
+
 def name(value: Any) -> str | None:
     """A name as text of at most MAX_NAME_CHARS characters; the end of a longer one is replaced by a mark."""
+    if value.__class__ is str and 0 < len(value) <= MAX_NAME_CHARS and value.isascii() and "\x00" not in value:
+        return value
     string = text(value)
     if not string:
         return None

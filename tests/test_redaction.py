@@ -43,8 +43,8 @@ documents = st.recursive(
 harmless = st.text(st.sampled_from("aehimnorlt ,.()[]{}'\"=:\n\\é"), max_size=200)
 
 
-def event(field: str, value: Any, kind: str = "task-succeeded") -> Any:
-    raw = {"type": kind, "timestamp": 1.7e9, "uuid": "u1", "hostname": "h", field: value}
+def event(field: str, value: Any, kind: str = "task-succeeded", task_id: str | None = "u1") -> Any:
+    raw = {"type": kind, "timestamp": 1.7e9, "uuid": task_id, "hostname": "h", field: value}
     return decode(json.dumps(raw).encode())[0]
 
 
@@ -289,8 +289,8 @@ class TestPayloads:
     def test_worker_events(self):
         """Events that belong to no task are always redacted, and heartbeats are not touched."""
         full = compiled(payloads=parse_payloads("*=full"))
-        beat = event("loadavg", [0.1, 0.2, 0.3], "worker-heartbeat")._replace(task_id=None)
-        own = event("note", "password=x1x", "shop-opened")._replace(task_id=None)
+        beat = event("loadavg", [0.1, 0.2, 0.3], "worker-heartbeat", task_id=None)
+        own = event("note", "password=x1x", "shop-opened", task_id=None)
 
         assert redacted(beat, full) is beat
         assert b"x1x" not in redacted(own, full).body

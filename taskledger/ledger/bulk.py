@@ -5,6 +5,7 @@ Rows are tuples in the order of the columns of the table, values as the driver t
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Connection, Double, Integer, LargeBinary, SmallInteger, Table
@@ -15,6 +16,8 @@ from taskledger.ledger.faults import as_sqlalchemy
 from taskledger.ledger.types import TaskId
 
 Row = tuple[Any, ...]
+#: rows of one statement on SQLite; 1,000 of our widest table stay below the 32,766 parameters that it takes
+CHUNKS = (1_000, 100, 10, 1)
 #: PostgreSQL's names of our column types, the special ones first
 _COPY_TYPES: tuple[tuple[type, str], ...] = (
     (SmallInteger, "int2"),
@@ -33,6 +36,8 @@ def insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
         return
     if connection.dialect.name == "postgresql":
         _copy(connection, table, rows)
+    elif connection.dialect.name == "sqlite":
+        _insert_in_chunks(connection, table, rows)
     else:
         connection.exec_driver_sql(_insert_sql(table, _mark(connection)), list(rows))
 
@@ -79,10 +84,26 @@ def _in(connection: Connection, number: int) -> str:
     return _in_marks(_mark(connection), number)
 
 
+def _insert_in_chunks(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Many rows a statement, as far as that goes.
+
+    sqlite3 lets go of the interpreter's lock for each step of a statement, and must wait for it after each: with a step
+    a row, the threads that read and decode would stop the one that writes thousands of times.
+    """
+    begun = 0
+    for number in CHUNKS:
+        sql = _insert_sql(table, "?", number)
+        while len(rows) - begun >= number:
+            values = tuple(chain.from_iterable(rows[begun : begun + number]))
+            connection.exec_driver_sql(sql, values)
+            begun += number
+
+
 @cache
-def _insert_sql(table: Table, mark: str) -> str:
+def _insert_sql(table: Table, mark: str, rows: int = 1) -> str:
     names = ", ".join(column.name for column in table.columns)
-    return f"INSERT INTO {table.name} ({names}) VALUES ({', '.join([mark] * len(table.columns))})"
+    row = f"({', '.join([mark] * len(table.columns))})"
+    return f"INSERT INTO {table.name} ({names}) VALUES {', '.join([row] * rows)}"
 
 
 def _copy(connection: Connection, table: Table, rows: Sequence[Row]) -> None:

@@ -103,7 +103,7 @@ def event_of(key: bytes, event_id: bytes, at: int, codec: int, data: bytes) -> E
     hostname = fields.get("hostname")
     host = hostname if isinstance(hostname, str) and hostname else None
     pid, clock = integer(fields.get("pid")), integer(fields.get("clock"))
-    return Event(bytes(event_id), fields["type"], at, host, pid, clock, unpack_task_id(bytes(key)), fields, body)
+    return Event(bytes(event_id), fields["type"], at, host, pid, clock, unpack_task_id(bytes(key)), body, fields)
 
 
 def _projected(
@@ -122,8 +122,9 @@ def _remembered(
     if one.state.is_end or one.events > MAX_STORY:
         return None
     story = stories[one.id] if one.id in known else fresh[one.id]
-    # Bodies are in the database; what a projection needs are the fields.
-    return [event._replace(body=b"") for event in story]
+    for event in story:
+        event.forget()
+    return list(story)
 
 
 def _delete(connection: Connection, cluster_id: int, keys: Sequence[bytes]) -> None:

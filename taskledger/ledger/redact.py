@@ -282,7 +282,7 @@ def _event(task_id: str | None, row: Any) -> Event:
     values = row if isinstance(row, RowMapping) else row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
     body = bodies.unpack(values["codec"], bytes(values["body"]))
     fields = restore(body)
-    return Event(bytes(values["id"]), fields["type"], values["at"], None, None, None, task_id, fields, body)
+    return Event(bytes(values["id"]), fields["type"], values["at"], None, None, None, task_id, body, fields)
 
 
 def _packed(event: Event) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from taskledger.redaction import Redaction, compiled
 
 #: bytes of bodies after which a batch is full, however few events these are
 MAX_BATCH_BYTES = 8 * 1024 * 1024
-#: bytes of memory: of a batch, of a decoded event beside its content, and how often the content is there (measured)
-BATCH_BYTES, EVENT_BYTES, BODY_FACTOR = 500, 1500, 2
+#: bytes of memory: of a batch, and of a decoded event beside its body (measured)
+BATCH_BYTES, EVENT_BYTES = 500, 450
 
 
 class Gathered(NamedTuple):
@@ -39,7 +39,7 @@ class Gathered(NamedTuple):
         """Bytes of memory that it takes, about."""
         bodies = sum(len(event.body) for event in self.events)
         kept = sum(len(item.body) for item in self.malformed)
-        return BATCH_BYTES + self.number * EVENT_BYTES + BODY_FACTOR * bodies + kept
+        return BATCH_BYTES + self.number * EVENT_BYTES + bodies + kept
 
     def followed_by(self, later: "Gathered") -> "Gathered":
         """Both as one."""
@@ -93,6 +93,7 @@ class Gathering:
         self._unkept += 0 if delivery.tag else len(items)
         for item in items:
             if isinstance(item, Event):
+                item.forget()
                 self._events.append(item)
             else:
                 self._malformed.append(item)

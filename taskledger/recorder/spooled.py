@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from taskledger.events import Event, Malformed, restore
+from taskledger.events import Event, Malformed
 from taskledger.recorder.batch import MAX_BATCH_BYTES, Gathered
 from taskledger.recorder.segment import Damage
 from taskledger.recorder.source import Opened, Promise
@@ -19,6 +19,10 @@ SAME_ARRIVAL = 5_000_000
 
 #: what waits for the database
 Work = Gathered | Reached | Listening | Interrupted | Halted
+
+
+#: what a record says of an event beside its id and its body
+_SAID = ("type", "at", "hostname", "pid", "clock", "task_id")
 
 
 class Continuing(NamedTuple):
@@ -129,7 +133,7 @@ def _meaning(said: dict[str, Any], body: bytes) -> "_Part | Work | Continuing":
         case "event":
             received_at = said.pop("received_at")
             del said["cluster"]
-            event = Event(**said | {"id": bytes.fromhex(said["id"]), "fields": restore(body), "body": body})
+            event = Event(**said | {"id": bytes.fromhex(said["id"]), "body": body})
             return _Part(cluster, event, received_at, 0)
         case "malformed":
             item = Malformed(bytes.fromhex(said["id"]), said["reason"], said["detail"], body, said["size"])
@@ -147,9 +151,8 @@ def _meaning(said: dict[str, Any], body: bytes) -> "_Part | Work | Continuing":
 
 def _of_event(event: Event) -> dict[str, Any]:
     """All but what its body says again."""
-    said = event._asdict() | {"id": event.id.hex()}
-    del said["fields"], said["body"]
-    return said
+    said = {key: getattr(event, key) for key in _SAID}
+    return said | {"id": event.id.hex()}
 
 
 def _of_malformed(item: Malformed) -> dict[str, Any]:
