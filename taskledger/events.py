@@ -169,7 +169,8 @@ def canonical(fields: dict[str, Any], *, is_exact: bool = True) -> bytes:
         body = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
         # It writes NaN as null, and that is not the same.
         if is_exact or orjson.loads(body) == fields:
-            return body
+            # What orjson gives back goes on holding the 4 kB that it was written into; a copy holds what it needs.
+            return bytes(memoryview(body))
     except (TypeError, ValueError):
         pass  # nested too deep, or text that is not Unicode: the slower way keeps it
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
