@@ -114,6 +114,10 @@ class Settings:
     accept: str = _option(
         "--accept", "WORDS", "What events may be written in: json, msgpack, yaml.", parsing.serializers, default="json"
     )
+    decoder: str = _option(
+        "--decoder", "WORD", "Decode in a process of its own: auto, on, off.", parsing.one_of("auto", "on", "off"),
+        default="auto",
+    )  # fmt: skip
     spool_folder: Path = _option(
         "--spool-folder", "PATH", "Where events wait for a database that is away.", parsing.folder,
         default_factory=default_spool_folder,

@@ -15,9 +15,11 @@ from typing import Any
 
 from benchmarks.campaigns import stage
 from taskledger.events import Event, Malformed, decode
-from taskledger.recorder.batch import Gathering, read
+from taskledger.recorder.batch import read
+from taskledger.recorder.decoding import Decoding
 from taskledger.recorder.raw import published
 from taskledger.recorder.source import Delivery
+from taskledger.recorder.waiting import Heard
 from taskledger.unpacking import WORDS
 
 import hostile_corpus  # isort: skip - stage knows the way to the tests
@@ -167,9 +169,9 @@ def _decoded(body: bytes, content_type: str, encoding: str) -> list[Event | Malf
         delivery = Delivery(*said, None, 1, message.refused, ACCEPT)
     else:
         delivery = Delivery(body, content_type, encoding, None, 1, None, ACCEPT)
-    gathering = Gathering("fuzz", 1000, 1.0)
-    gathering.add(delivery, 0.0)
-    gathering.cut()
+    decoding = Decoding()
+    decoding.send(Heard("fuzz", (delivery,)))
+    decoding.receive()
     return read(delivery)
 
 

@@ -1,11 +1,10 @@
 """From messages to batches: decode what was received, and cut when there is enough or it has waited long enough."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from taskledger.events import Event, Malformed, decode, refuse
-from taskledger.recorder.redacting import Redactor
 from taskledger.recorder.source import REFUSALS, Delivery, Tag
-from taskledger.redaction import Redaction, compiled
 
 #: bytes of bodies after which a batch is full, however few events these are
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -69,19 +68,15 @@ class Gathering:
     _drained_at: int
     _unkept: int
 
-    def __init__(self, cluster: str, size: int, wait_s: float, redaction: Redaction | None = None) -> None:
-        """Full at `size` events or messages; due when its first message has waited `wait_s`.
-
-        Nothing unredacted is kept here: without a word said, it goes by the default rules.
-        """
-        self._redactor = Redactor(redaction or compiled())
+    def __init__(self, cluster: str, size: int, wait_s: float) -> None:
+        """Full at `size` events or messages; due when its first message has waited `wait_s`."""
         self._cluster = cluster
         self._size = size
         self._wait_s = wait_s
         self._start()
 
-    def add(self, delivery: Delivery, now_s: float) -> None:
-        """Take in one message whole, so that its acknowledgement covers all of its events."""
+    def add(self, delivery: Delivery, items: Sequence[Event | Malformed], now_s: float) -> None:
+        """Take in all that one message holds, decoded and redacted: its acknowledgement covers all of it."""
         self._messages += 1
         self._bytes += len(delivery.body)
         self._from_s = min(self._from_s, now_s)
@@ -89,7 +84,6 @@ class Gathering:
         self._received_from_at = self._received_from_at or delivery.received_at
         self._received_at = delivery.received_at
         self._drained_at = 0
-        items = self._redactor.redact(read(delivery))
         self._unkept += 0 if delivery.tag else len(items)
         for item in items:
             if isinstance(item, Event):

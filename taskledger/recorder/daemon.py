@@ -25,6 +25,7 @@ from taskledger.errors import SettingsError
 from taskledger.ledger import Ledger, open_ledger, presence
 from taskledger.recorder import brokers, health, probes
 from taskledger.recorder.backlog import Backlog
+from taskledger.recorder.decoding import Decoding
 from taskledger.recorder.gatherer import Gatherer
 from taskledger.recorder.progress import Progress
 from taskledger.recorder.reader import Reader
@@ -32,7 +33,6 @@ from taskledger.recorder.source import Source, now_at
 from taskledger.recorder.spool import Spool, open_spool
 from taskledger.recorder.waiting import Waiting
 from taskledger.recorder.writer import FINISH_S, Writer
-from taskledger.redaction import compiled
 
 log = logging.getLogger(__name__)
 
@@ -95,8 +95,8 @@ def _record(
         cluster: Reader(cluster, source, waiting, stop, settings.batch_size) for cluster, source in sources.items()
     }
     backlog = Backlog(spool, settings.batch_size)
-    redaction = compiled(settings.redact_keys, settings.redact_values, settings.payloads)
-    gatherer = Gatherer(readers, waiting, backlog, settings.batch_size, settings.batch_wait_s, redaction=redaction)
+    decoding = Decoding(settings)
+    gatherer = Gatherer(readers, waiting, backlog, settings.batch_size, settings.batch_wait_s, decoding=decoding)
     writer = Writer(ledger, recorder_id, readers, backlog, progress, stop)
     watch.follow(partial(health.look, readers, waiting, gatherer, backlog, progress))
     for thread in (writer, *readers.values()):
@@ -109,6 +109,7 @@ def _record(
             reader.finish()
         for reader in readers.values():
             reader.join(JOIN_S)
+        decoding.close()
     error = gatherer.error or writer.error
     if error is not None:
         raise error

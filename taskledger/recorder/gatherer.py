@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from taskledger.errors import TaskledgerError
 from taskledger.recorder.backlog import Backlog
 from taskledger.recorder.batch import Gathered, Gathering
+from taskledger.recorder.decoding import Decoding
 from taskledger.recorder.reader import Reader
 from taskledger.recorder.source import Opened, Promise, now_at
 from taskledger.recorder.spooled import Work
 from taskledger.recorder.waiting import Halted, Heard, Interrupted, Item, Listening, Reached, Waiting
-from taskledger.redaction import Redaction
 
 log = logging.getLogger(__name__)
 
@@ -65,14 +65,15 @@ class Gatherer:
         batch_size: int,
         batch_wait_s: float,
         *,
-        redaction: Redaction | None = None,
+        decoding: Decoding | None = None,
         hold_s: float = HOLD_S,
     ) -> None:
         #: what made a reader give up
         self.error: TaskledgerError | None = None
         self._readers, self._waiting, self._backlog = readers, waiting, backlog
         self._hold_s = hold_s
-        self._gatherings = {cluster: Gathering(cluster, batch_size, batch_wait_s, redaction) for cluster in readers}
+        self._decoding = decoding or Decoding()
+        self._gatherings = {cluster: Gathering(cluster, batch_size, batch_wait_s) for cluster in readers}
         self._promises: dict[str, Promise] = {}
         #: what was heard and is not decoded yet, of brokers that keep events; since when it has not moved
         self._held: dict[str, deque[Heard]] = {cluster: deque() for cluster in readers}
@@ -106,9 +107,11 @@ class Gatherer:
 
     def step(self) -> None:
         """Take what came, and see to what is due; returns soon."""
-        item = self._waiting.get(self._patience_s())
+        item = self._waiting.get(0.0 if self._decoding.pending else self._patience_s())
         if item is not None:
             self._take(item)
+        elif self._decoding.pending:
+            self._gather_next()
         for cluster in [cluster for cluster, held in self._held.items() if held]:
             self._unhold(cluster)
         now_s = time.monotonic()
@@ -127,9 +130,13 @@ class Gatherer:
         self._backlog.spill_rest(is_meant)
 
     def _take(self, item: Item) -> None:
+        if isinstance(item, Heard):
+            self._hear(item)
+            return
+        # What came before it goes before it.
+        while self._decoding.pending:
+            self._gather_next()
         match item:
-            case Heard():
-                self._gather(item)
             case Listening(cluster, opened):
                 self._cut(cluster)
                 self._promises[cluster] = opened.promise
@@ -143,7 +150,7 @@ class Gatherer:
             case Halted():
                 self._halt(item)
 
-    def _gather(self, heard: Heard) -> None:
+    def _hear(self, heard: Heard) -> None:
         if self._promises[heard.cluster].keeps:
             self._held[heard.cluster].append(heard)
             self._unhold(heard.cluster)
@@ -166,9 +173,16 @@ class Gatherer:
             self._held_since_s.pop(cluster, None)
 
     def _decode(self, heard: Heard) -> None:
-        gathering = self._gatherings[heard.cluster]
-        for delivery in heard.deliveries:
-            gathering.add(delivery, time.monotonic())
+        self._decoding.send(heard)
+        while self._decoding.pending > self._decoding.ahead:
+            self._gather_next()
+
+    def _gather_next(self) -> None:
+        """Of what is being decoded the oldest."""
+        heard, items = self._decoding.receive()
+        gathering, now_s = self._gatherings[heard.cluster], time.monotonic()
+        for delivery, made in zip(heard.deliveries, items, strict=True):
+            gathering.add(delivery, made, now_s)
             if gathering.is_full:
                 self._offer(gathering.cut())
         if not heard.drained_at:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from taskledger.events import Event, Malformed
 from taskledger.recorder.batch import Gathering, read
 from taskledger.recorder.source import REFUSALS, Delivery, Tag
 
@@ -19,6 +20,11 @@ def delivery(*documents: Any, number: int = 1, received_at: int = SENT_AT + 500,
 
 def event(task_id: str = "a", timestamp: float = SENT_S) -> dict[str, Any]:
     return {"type": "task-sent", "uuid": task_id, "timestamp": timestamp}
+
+
+def taken(message: Delivery) -> tuple[Delivery, list[Event | Malformed]]:
+    """A message with what it holds."""
+    return message, read(message)
 
 
 class TestRead:
@@ -40,9 +46,9 @@ class TestCutting:
     def test_full_by_events(self) -> None:
         """It is full at its size in events; a message is never split."""
         gathering = Gathering("default", size=3, wait_s=1)
-        gathering.add(delivery(event("a"), event("b")), 0)
+        gathering.add(*taken(delivery(event("a"), event("b"))), 0)
         before = gathering.is_full
-        gathering.add(delivery(event("c"), event("d"), number=2), 0)
+        gathering.add(*taken(delivery(event("c"), event("d"), number=2)), 0)
         gathered = gathering.cut()
 
         assert (before, [each.task_id for each in gathered.events]) == (False, ["a", "b", "c", "d"])
@@ -52,7 +58,7 @@ class TestCutting:
         """Messages without events fill it too, so that they are acknowledged."""
         gathering = Gathering("default", size=2, wait_s=1)
         for number in (1, 2):
-            gathering.add(delivery([], number=number), 0)
+            gathering.add(*taken(delivery([], number=number)), 0)
 
         assert gathering.is_full
 
@@ -60,15 +66,15 @@ class TestCutting:
         """It is due when its first message has waited long enough, and never while it is empty."""
         gathering = Gathering("default", size=10, wait_s=0.2)
         empty = gathering.waits_until_s()
-        gathering.add(delivery(event()), 100.0)
-        gathering.add(delivery(event()), 100.1)
+        gathering.add(*taken(delivery(event())), 100.0)
+        gathering.add(*taken(delivery(event())), 100.1)
 
         assert (empty, gathering.waits_until_s()) == (float("inf"), 100.2)
 
     def test_cut_leaves_nothing(self) -> None:
         """After a cut the next batch starts from nothing."""
         gathering = Gathering("default", size=10, wait_s=1)
-        gathering.add(delivery(event(), 7), 0)
+        gathering.add(*taken(delivery(event(), 7)), 0)
         gathering.settle(SENT_AT)
         gathering.cut()
         second = gathering.cut()
@@ -79,7 +85,7 @@ class TestCutting:
         """A batch knows the arrival of its oldest and of its newest message."""
         gathering = Gathering("default", size=10, wait_s=1)
         for received_at in (SENT_AT + 1, SENT_AT + 9):
-            gathering.add(delivery(event(), received_at=received_at), 0)
+            gathering.add(*taken(delivery(event(), received_at=received_at)), 0)
         gathered = gathering.cut()
 
         assert (gathered.received_from_at, gathered.received_at) == (SENT_AT + 1, SENT_AT + 9)
@@ -90,14 +96,14 @@ class TestHowFarItCovers:
         """With more waiting at the broker, only up to the newest event that was received."""
         gathering = Gathering("default", size=10, wait_s=1)
         for offset_s in (0, 2, 1):
-            gathering.add(delivery(event(timestamp=SENT_S + offset_s), received_at=SENT_AT + 60_000_000), 0)
+            gathering.add(*taken(delivery(event(timestamp=SENT_S + offset_s), received_at=SENT_AT + 60_000_000)), 0)
 
         assert gathering.cut().until_at == SENT_AT + 2_000_000
 
     def test_up_to_the_drained_moment(self) -> None:
         """With nothing waiting at the broker, up to the moment at which that was so."""
         gathering = Gathering("default", size=10, wait_s=1)
-        gathering.add(delivery(event()), 0)
+        gathering.add(*taken(delivery(event())), 0)
         gathering.settle(SENT_AT + 60_000_000)
 
         assert gathering.cut().until_at == SENT_AT + 60_000_000
@@ -105,15 +111,15 @@ class TestHowFarItCovers:
     def test_drained_before_the_last_message(self) -> None:
         """A drained moment counts for nothing once another message has come."""
         gathering = Gathering("default", size=10, wait_s=1)
-        gathering.add(delivery(event()), 0)
+        gathering.add(*taken(delivery(event())), 0)
         gathering.settle(SENT_AT + 60_000_000)
-        gathering.add(delivery(event()), 0)
+        gathering.add(*taken(delivery(event())), 0)
 
         assert gathering.cut().until_at == SENT_AT
 
     def test_a_clock_that_is_ahead(self) -> None:
         """An event from the future covers nothing beyond its arrival."""
         gathering = Gathering("default", size=10, wait_s=1)
-        gathering.add(delivery(event(timestamp=SENT_S + 86_400), received_at=SENT_AT + 500), 0)
+        gathering.add(*taken(delivery(event(timestamp=SENT_S + 86_400), received_at=SENT_AT + 500)), 0)
 
         assert gathering.cut().until_at == SENT_AT + 500
