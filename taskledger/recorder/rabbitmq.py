@@ -9,6 +9,7 @@ import amqp
 from kombu import Connection, Exchange, Queue
 
 from taskledger.recorder import trouble
+from taskledger.recorder.amqp_frames import Frames
 from taskledger.recorder.kombu_source import KombuSource
 from taskledger.recorder.raw import AMQPMessage, RawMessage
 from taskledger.recorder.source import Promise, Tag
@@ -79,6 +80,7 @@ class DurableQueue(KombuSource):
         self._is_compared = False
         self._prefetch = min(PREFETCH_BATCHES * batch_size, MAX_PREFETCH)
         self._delivered = self._acknowledged = 0
+        self._frames: Frames | None = None
 
     def is_drained(self) -> bool:
         if self._heard or self._lost or self._delivered - self._acknowledged >= self._prefetch:
@@ -118,7 +120,15 @@ class DurableQueue(KombuSource):
             declare(connection, self.queue, self._wanted)
         bound.queue_bind()
         self._consume(bound, no_ack=False)
+        self._frames = Frames(connection, self._channel.channel_id) if Frames.can_read(connection) else None
         return is_there
+
+    def _drain(self, timeout_s: float) -> None:
+        if self._frames is None or self._connection is None:
+            super()._drain(timeout_s)
+            return
+        for each in self._frames.read(timeout_s):
+            self._hear(AMQPMessage(each))
 
     def _compare(self, connection: Any) -> None:
         """Say once how the queue differs from what the settings would make of it."""
@@ -139,6 +149,10 @@ class DurableQueue(KombuSource):
 
     def _leave(self) -> None:
         self._connection.release()
+
+    def _drop(self) -> None:
+        self._frames = None
+        super()._drop()
 
     def _check_health(self) -> None:
         self._connection.heartbeat_check()
