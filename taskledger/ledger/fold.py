@@ -179,7 +179,7 @@ class _Rows:
             self._number(Kind.ROUTING_KEY, one.routing_key),
             one.retries,
             one.events,
-            sum(1 for run in one.runs if run.started_at is not None),
+            len([run for run in one.runs if run.started_at is not None]),
             int(one.state),
             pack_task_id(one.id),
             None if one.root_id is None else pack_task_id(one.root_id),

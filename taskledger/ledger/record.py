@@ -81,10 +81,10 @@ def _try(ledger: Ledger, batch: Batch) -> Recorded:
 def _write(connection: Connection, ledger: Ledger, batch: Batch) -> tuple[Recorded, fold.Told, fold.Heard]:
     horizon = connection.scalar(_HORIZON) or 0
     unique = {event.id: event for event in batch.events if event.at >= horizon}
-    stale = sum(1 for event in batch.events if event.at < horizon)
+    stale = sum([event.at < horizon for event in batch.events])
     cluster_id = ledger.labels.number(Kind.CLUSTER, batch.cluster)
     events = [unique[event_id] for event_id in sorted(unique)]
-    fresh = _insert_events(connection, events, _EventRows(ledger.labels, cluster_id, batch.received_at))
+    fresh = _insert_events(connection, ledger.labels, cluster_id, batch.received_at, events)
     told = fold.tasks(connection, ledger, cluster_id, _by_task(fresh))
     heard = fold.workers(connection, ledger, cluster_id, fresh, batch.received_at)
     _count(connection, ledger.labels, cluster_id, fresh)
@@ -136,36 +136,38 @@ def _unknown_names(labels: Labels, batch: Batch) -> Iterator[tuple[Kind, str]]:
                         yield kind, spelled
 
 
-class _EventRows:
-    """Makes the rows of a batch's events."""
+def _insert_events(
+    connection: Connection, labels: Labels, cluster_id: int, received_at: int, events: Sequence[Event]
+) -> Sequence[Event]:
+    """Insert the events that are not there yet and say which they were; mostly all are new, so that is tried first."""
+    rows = _event_rows(labels, cluster_id, received_at, events)
+    if bulk.insert_if_all_new(connection, schema.event, rows):
+        return events
+    ids = [event.id for event in events]
+    known = {bytes(row[0]) for row in bulk.select_in(connection, "SELECT id FROM event", "id", ids)}
+    bulk.insert(connection, schema.event, [row for key, row in zip(ids, rows, strict=True) if key not in known])
+    return [event for event in events if event.id not in known]
 
-    def __init__(self, labels: Labels, cluster_id: int, received_at: int) -> None:
-        self._labels, self._cluster_id, self._received_at = labels, cluster_id, received_at
 
-    def row(self, event: Event) -> bulk.Row:
-        """In the order of the columns of `event`."""
-        codec, body = bodies.pack(event.body)
-        return (
+def _event_rows(labels: Labels, cluster_id: int, received_at: int, events: Sequence[Event]) -> list[bulk.Row]:
+    """In the order of the columns of `event`."""
+    types = {name: labels.number(Kind.TYPE, name) for name in {event.type for event in events}}
+    hosts = {name: labels.number(Kind.HOST, name) for name in {event.hostname for event in events} if name is not None}
+    packed = bodies.pack_all([event.body for event in events])
+    return [
+        (
             event.at,
-            self._cluster_id,
-            self._labels.number(Kind.TYPE, event.type),
-            None if event.hostname is None else self._labels.number(Kind.HOST, event.hostname),
-            max(-INT32_MAX, min(INT32_MAX, (self._received_at - event.at) // 1000)),
+            cluster_id,
+            types[event.type],
+            None if event.hostname is None else hosts[event.hostname],
+            max(-INT32_MAX, min(INT32_MAX, (received_at - event.at) // 1000)),
             codec,
             event.id,
             None if event.task_id is None else pack_task_id(event.task_id),
             body,
         )
-
-
-def _insert_events(connection: Connection, events: Sequence[Event], rows: _EventRows) -> list[Event]:
-    """Insert the events that are not there yet and say which they were; mostly all are new, so that is tried first."""
-    made = {event.id: rows.row(event) for event in events}
-    if bulk.insert_if_all_new(connection, schema.event, list(made.values())):
-        return list(events)
-    known = {bytes(row[0]) for row in bulk.select_in(connection, "SELECT id FROM event", "id", list(made))}
-    bulk.insert(connection, schema.event, [row for event_id, row in made.items() if event_id not in known])
-    return [event for event in events if event.id not in known]
+        for event, (codec, body) in zip(events, packed, strict=True)
+    ]
 
 
 def _by_task(events: Iterable[Event]) -> dict[str, list[Event]]:
@@ -177,10 +179,10 @@ def _by_task(events: Iterable[Event]) -> dict[str, list[Event]]:
 
 
 def _count(connection: Connection, labels: Labels, cluster_id: int, fresh: Iterable[Event]) -> None:
-    numbers = Counter((event.at // HOUR * HOUR, labels.number(Kind.TYPE, event.type)) for event in fresh)
+    numbers = Counter([(event.at // HOUR * HOUR, event.type) for event in fresh])
+    counted = sorted((hour, labels.number(Kind.TYPE, kind), number) for (hour, kind), number in numbers.items())
     rows = [
-        {"hour_at": hour, "cluster_id": cluster_id, "type_id": kind, "number": number}
-        for (hour, kind), number in sorted(numbers.items())
+        {"hour_at": hour, "cluster_id": cluster_id, "type_id": kind, "number": number} for hour, kind, number in counted
     ]
     if rows:
         connection.execute(dialects.upsert(connection, schema.event_count, add=("number",)), rows)
