@@ -31,7 +31,8 @@ def pack_all(bodies: Sequence[bytes]) -> list[tuple[int, bytes]]:
     """As `pack`, for many: in one call, in which other threads can go on."""
     if len(bodies) < FEW:
         return [pack(body) for body in bodies]
-    packed = [part.tobytes() for part in _compressor().multi_compress_to_buffer(list(bodies), threads=0)]
+    parts = _compressor().multi_compress_to_buffer(list(bodies), threads=0)
+    packed = [parts[index].tobytes() for index in range(len(parts))]
     return [(ZSTD, data) if len(data) < len(body) else (PLAIN, body) for data, body in zip(packed, bodies, strict=True)]
 
 
