@@ -46,6 +46,8 @@ ENDS = {
 }
 #: These say what became of a task and nothing about it: name, arguments and relations stand in other events.
 SILENT_TYPES = frozenset({"task-started", *ENDS})
+#: What follows what in a run that goes straight on.
+_STEPS = {"task-sent": 1, "task-received": 2, "task-started": 3, **dict.fromkeys(ENDS, 4)}
 #: Order of events that carry the same timestamp.
 RANK = {"task-sent": 0, "task-received": 1, "task-started": 2, **{kind: int(state) for kind, state in ENDS.items()}}
 #: Celery 5.7 announces a hard time limit twice, and a terminated task may be revoked twice: once is true.
@@ -158,6 +160,11 @@ def _story_order(event: Event) -> tuple[int, int, int, bytes]:
 
 
 def _gather_runs(story: Sequence[Event]) -> list[_Draft]:
+    plain = _plain_run(story)
+    return _search_runs(story) if plain is None else [plain]
+
+
+def _search_runs(story: Sequence[Event]) -> list[_Draft]:
     drafts: list[_Draft] = []
     for event in story:
         if event.type == "task-received":
@@ -167,6 +174,29 @@ def _gather_runs(story: Sequence[Event]) -> list[_Draft]:
         elif event.type in ENDS:
             _end(drafts, event, story)
     return drafts
+
+
+def _plain_run(story: Sequence[Event]) -> _Draft | None:
+    """The one run of a story that goes straight on: most do, and need no search for what belongs together."""
+    draft: _Draft | None = None
+    reached = 0
+    for event in story:
+        kind = event.type
+        step = _STEPS.get(kind)
+        if step is None or step <= reached or (draft is not None and event.hostname != draft.worker):
+            return None
+        reached = step
+        if kind == "task-sent":
+            continue
+        if draft is None:
+            draft = _Draft(event.hostname)
+        if kind == "task-received":
+            draft.received = event
+        elif kind == "task-started":
+            draft.started = event
+        else:
+            draft.ended = event
+    return draft
 
 
 def _noted(draft: _Draft, note: str) -> _Draft:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stories import NOON, TASK, decoded, failed, raw, retried_twice, succeeded, task_event
 
-from taskledger.tasks import State, fold, project
+from taskledger.tasks import ENDS, State, _plain_run, _search_runs, fold, project
 from taskledger.texts import MAX_TEXT_CHARS, cut, moment, text
 
 NOON_AT = round(NOON * 1e6)
@@ -202,6 +202,25 @@ def test_the_wait_of_a_scheduled_task_begins_at_its_eta():
 def test_etas_are_read_in_any_zone(value, at):
     """An ISO time with or without an offset is a moment; anything else is unknown."""
     assert moment(value) == at
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["received", "started", *(kind.removeprefix("task-") for kind in ENDS)]), st.booleans()
+        ),
+        max_size=5,
+    )
+)
+def test_a_plain_story_is_what_the_search_finds(kinds):
+    """Where a story is taken for one run that goes straight on, the search for runs finds just that run."""
+    story = decoded(
+        *(task_event(kind, NOON + n, hostname="w2" if other else "w1") for n, (kind, other) in enumerate(kinds))
+    )
+    plain = _plain_run(story)
+
+    assert plain is None or _search_runs(story) == [plain]
+    assert _plain_run(decoded(*succeeded())) is not None
 
 
 @given(st.text(st.characters()))

@@ -8,7 +8,9 @@ import signal
 import struct
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
@@ -47,15 +49,10 @@ def receive(pipe: BinaryIO) -> Any:
     return marshal.loads(data)  # noqa: S302 - from our own process, see send
 
 
-def plain(delivery: Delivery) -> Plain:
-    """What decoding needs of a message."""
-    return (
-        delivery.body,
-        delivery.content_type,
-        delivery.content_encoding,
-        delivery.refused,
-        tuple(sorted(delivery.accept)),
-    )
+def request(cluster: str, deliveries: Sequence[Delivery]) -> Plain:
+    """What decoding needs of these messages, which are of one source."""
+    messages = [(each.body, each.content_type, each.content_encoding, each.refused) for each in deliveries]
+    return cluster, tuple(deliveries[0].accept) if deliveries else (), messages
 
 
 def item(values: Plain) -> Event | Malformed:
@@ -89,19 +86,20 @@ def _answer(requests: "SimpleQueue[Any]", answers: BinaryIO) -> None:
         return
     redaction = _compiled(*first)
     redactors: dict[str, Redactor] = {}
-    while (request := requests.get()) is not None:
-        cluster, messages = request
+    while (asked := requests.get()) is not None:
+        cluster, accept, messages = asked
         redactor = redactors.setdefault(cluster, Redactor(redaction))
-        send(answers, [[_plain(each) for each in redactor.redact(_read(message))] for message in messages])
+        decode = partial(_read, frozenset(accept))
+        send(answers, [[_plain(each) for each in redactor.redact(decode(message))] for message in messages])
 
 
 def _compiled(keys: str, values: str, payloads: str) -> Redaction:
     return compiled(parse_keys(keys), parse_values(values), parse_payloads(payloads))
 
 
-def _read(message: Plain) -> list[Event | Malformed]:
-    body, content_type, content_encoding, refused, accept = message
-    return read(Delivery(body, content_type, content_encoding, None, 0, refused, frozenset(accept)))
+def _read(accept: frozenset[str], message: Plain) -> list[Event | Malformed]:
+    body, content_type, content_encoding, refused = message
+    return read(Delivery(body, content_type, content_encoding, None, 0, refused, accept))
 
 
 def _plain(made: Event | Malformed) -> Plain:

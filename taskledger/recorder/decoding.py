@@ -79,8 +79,7 @@ class Decoding:
             self._start()
         if self._child is not None:
             try:
-                messages = [decoder.plain(delivery) for delivery in heard.deliveries]
-                decoder.send(_pipe(self._child.stdin), (heard.cluster, messages))
+                decoder.send(_pipe(self._child.stdin), decoder.request(heard.cluster, heard.deliveries))
             except OSError as error:
                 self._give_up(error)
         self._requests.append(Request(heard, self._child))
