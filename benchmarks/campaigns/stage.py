@@ -15,6 +15,7 @@ from typing import Any, Self
 from celery import Celery
 from sqlalchemy import func, select
 
+from taskledger.integrations import durable
 from taskledger.ledger import open_ledger
 from taskledger.ledger.schema import coverage, event
 
@@ -75,14 +76,16 @@ class Sender(threading.Thread):
 
 
 class Load:
-    """As Sender, but in a process of its own, so that it takes no time from the proxy."""
+    """As Sender, but in a process of its own, so that it takes no time from the proxy; into the stream as well."""
 
-    def __init__(self, url: str, rate: int, seed: int) -> None:
+    def __init__(self, url: str, rate: int, seed: int, size: int = 275) -> None:
+        """`size`: characters of an event's arguments, on average."""
         # Not forked: the campaign has threads.
         context = multiprocessing.get_context("spawn")
         self._number = context.Value("q", 0)
         self._ended = context.Event()
-        self._process = context.Process(target=_send, args=(url, rate, seed, self._number, self._ended), daemon=True)
+        said = (url, rate, seed, size, self._number, self._ended)
+        self._process = context.Process(target=_send, args=said, daemon=True)
 
     @property
     def number(self) -> int:
@@ -103,14 +106,16 @@ class Load:
         self._process.join(30)
 
 
-def _send(url: str, rate: int, seed: int, number: Any, ended: Any) -> None:
+def _send(url: str, rate: int, seed: int, size: int, number: Any, ended: Any) -> None:
     chance = random.Random(seed)
     app = Celery("campaign", broker=url, set_as_current=False)
+    if url.startswith("redis"):
+        durable.install(app)
     with app.connection_for_write() as connection, app.events.Dispatcher(connection) as dispatcher:
         begun_s = time.monotonic()
         while not ended.is_set():
             for _ in range(HANDFUL):
-                words = "".join(chance.choices("abcdefghij ", k=chance.randrange(50, 500)))
+                words = "".join(chance.choices("abcdefghij ", k=chance.randint(size // 5, size * 2 - size // 5)))
                 fields = {"name": "shop.tasks.pack", "args": f"({words!r},)", "kwargs": "{}", "retries": 0}
                 dispatcher.send("task-received", uuid=f"task-{number.value}", **fields)
                 number.value += 1

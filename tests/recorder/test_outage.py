@@ -87,15 +87,14 @@ def dropped(read: Read) -> int:
     return sum(int(found.replace(",", "")) for cause in causes for found in re.findall(r"\(([\d,]+) events\)", cause))
 
 
-@pytest.mark.parametrize("transport", ["redis", "rabbitmq"])
+@pytest.mark.parametrize("transport", list(outage.TRANSPORTS))
 def test_outage_under_load(transport: str) -> None:
     """The campaign in short: PostgreSQL away under load loses nothing, doubles nothing, and memory stays bounded."""
     outcome = outage.run(seconds=12, rate=300, transport=transport, seed=20261122)
 
-    assert (outcome.lost, outcome.duplicate) == (0, 0)
+    assert outcome.is_well, str(outcome)
     assert outcome.stored > 12 * 100
     assert outcome.spool_peak > 0
-    assert outcome.memory_peak - outcome.memory_before < 100
 
 
 def test_killed_while_spooling() -> None:
