@@ -3,15 +3,19 @@
 import itertools
 import multiprocessing
 import random
+import shutil
+import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
+import redis
 from celery import Celery
 from sqlalchemy import func, select
 
@@ -26,8 +30,8 @@ import services  # noqa: E402 - the tests are no packages
 from proxy import Proxy  # noqa: E402
 
 __all__ = [
-    "Load", "Memory", "Proxy", "Sender", "broker", "command", "coverages", "recorder", "rows", "services", "task_ids",
-    "until", "wait_for_rows",
+    "Load", "Memory", "Proxy", "RedisServer", "Sender", "broker", "command", "coverages", "recorder", "rows", "services",
+    "task_ids", "until", "wait_for_rows",
 ]  # fmt: skip
 
 #: seconds between two looks at how many rows there are: counting takes time from the recorder
@@ -144,6 +148,42 @@ class Memory(threading.Thread):
         return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
 
+class RedisServer:
+    """A redis-server of our own, which can be stopped and started again; it keeps nothing. A context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self._port = probe.getsockname()[1]
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+
+    def start(self) -> None:
+        """It answers when this returns."""
+        program = shutil.which("redis-server") or services.missing("redis", "PATH", "there is no redis-server")
+        command = [program, "--port", str(self._port), "--save", "", "--appendonly", "no", "--dir", str(self._folder)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        until(self._answers, "redis-server", 30, every_s=0.01)
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """As an operator would, or as the out-of-memory killer would."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL if at_once else signal.SIGTERM)
+            self._process.wait(30)
+
+    def _answers(self) -> bool:
+        with redis.Redis.from_url(self.url) as client, suppress(redis.RedisError):
+            return bool(client.ping())
+        return False
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop(at_once=True)
+
+
 @contextmanager
 def broker(transport: str) -> Iterator[str]:
     """The URL of a broker of that kind with nothing on it."""
@@ -190,12 +230,12 @@ def coverages(url: str) -> int:
         return connection.scalar(select(func.count()).select_from(coverage)) or 0
 
 
-def until(holds: Callable[[], Any], what: str, patience_s: float) -> None:
+def until(holds: Callable[[], Any], what: str, patience_s: float, every_s: float = 0.2) -> None:
     give_up_s = time.monotonic() + patience_s
     while not holds():
         if time.monotonic() > give_up_s:
             raise TimeoutError(f"waited {patience_s:.0f} s in vain for {what}")
-        time.sleep(0.2)
+        time.sleep(every_s)
 
 
 def wait_for_rows(url: str, number: int, patience_s: float) -> None:
