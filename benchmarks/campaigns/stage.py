@@ -3,6 +3,7 @@
 import itertools
 import multiprocessing
 import random
+import re
 import shutil
 import signal
 import socket
@@ -30,8 +31,8 @@ import services  # noqa: E402 - the tests are no packages
 from proxy import Proxy  # noqa: E402
 
 __all__ = [
-    "Load", "Memory", "Proxy", "RedisServer", "Sender", "broker", "command", "coverages", "recorder", "rows", "services",
-    "task_ids", "until", "wait_for_rows",
+    "Load", "Memory", "Proxy", "RedisServer", "Sender", "broker", "command", "coverages", "dropped", "recorder", "rows",
+    "services", "task_ids", "until", "wait_for_rows",
 ]  # fmt: skip
 
 #: seconds between two looks at how many rows there are: counting takes time from the recorder
@@ -228,6 +229,13 @@ def coverages(url: str) -> int:
     """How often a recorder has begun to listen: a new one listens when there is one more."""
     with open_ledger(url) as ledger, ledger.read() as connection:
         return connection.scalar(select(func.count()).select_from(coverage)) or 0
+
+
+def dropped(url: str) -> int:
+    """How many events the coverage says were dropped."""
+    with open_ledger(url) as ledger, ledger.read() as connection:
+        causes = "; ".join(connection.scalars(select(coverage.c.cause).where(coverage.c.cause.is_not(None))))
+    return sum(int(number.replace(",", "")) for number in re.findall(r"\(([\d,]+) events\)", causes))
 
 
 def until(holds: Callable[[], Any], what: str, patience_s: float, every_s: float = 0.2) -> None:

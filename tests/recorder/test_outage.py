@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from celery.events.event import get_exchange
 from kombu import Connection
 from proxy import Proxy
 from recording import Read, recording, until
+from services import fill
 from sqlalchemy import create_engine, select, text
 
 from benchmarks.campaigns import outage, spool_kills, stage
@@ -358,13 +359,6 @@ def test_spool_folder_cannot_be_written(redis_url: str, sqlite_url: str, tmp_pat
     assert done.returncode == 2
     assert "is --spool-folder (TASKLEDGER_SPOOL_FOLDER) right?" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def fill(disk: Path) -> None:
-    """Leave no space on that file system."""
-    with (disk / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
-        while True:
-            ballast.write(bytes(4096))
 
 
 def read_only(database_url: str, value: str) -> None:
