@@ -5,7 +5,8 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 import amqp
@@ -152,6 +153,32 @@ def _rabbitmqctl(expression: str) -> bool:
     command = [tool, "-q", "eval", expression]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environ)
     return done.returncode == 0 and done.stdout.strip() == "ok"
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    """A file system of that size, in a folder that it makes; fill it with `fill`."""
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    command = [mount, "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leave no space on that file system; without the file that is returned there is as much as before."""
+    ballast = disk / "ballast"
+    with ballast.open("ab", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return ballast
 
 
 def chromium_path() -> str:

@@ -1,4 +1,4 @@
-"""Fault campaigns: `python -m benchmarks.campaigns NAME --help`. Each prints one line, and fails if it found a loss."""
+"""Fault campaigns: `python -m benchmarks.campaigns NAME --help`. Each prints a line, and fails if a promise is not kept."""
 
 import importlib
 import sys

@@ -187,8 +187,8 @@ def _wrong(item: Event | Malformed) -> str | None:
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.campaigns fuzz", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=600, help="how long; as many messages as that takes")
+    parser.add_argument("--seed", type=int, default=1, help="the same one tries the same messages")
     chosen = parser.parse_args(argv)
     outcome = run(chosen.seconds, chosen.seed)
     for find in outcome.finds[:TOLD]:

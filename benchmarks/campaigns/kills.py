@@ -141,7 +141,7 @@ def run(transport: str, kills: int, events: int, seed: int, recorders: int = 0) 
             sender.join()
         stage.wait_for_rows(database_url, len(sender.sent), PATIENCE_S)
         lives.end()
-        left = _left(kind, broker_url)
+        left = unacknowledged(kind, broker_url)
         return _judge(kills, sender.sent, database_url, left, lives.complaints())
 
 
@@ -169,11 +169,11 @@ def _judge(kills: int, sent: list[str], database_url: str, left: int, complaints
     stored = stage.task_ids(database_url)
     return Outcome(
         kills, len(sent), len(stored), len(set(sent) - set(stored)), len(stored) - len(set(stored)),
-        _miscounted(database_url), left, complaints,
+        miscounted(database_url), left, complaints,
     )  # fmt: skip
 
 
-def _miscounted(url: str) -> int:
+def miscounted(url: str) -> int:
     """Hours in which the counter is not the number of rows, and tasks that do not know all of their events."""
     with open_ledger(url) as ledger, ledger.read() as connection:
         hours = Counter(
@@ -186,7 +186,7 @@ def _miscounted(url: str) -> int:
     return wrong + int(events_of_tasks != hours.total())
 
 
-def _left(kind: str, url: str) -> int:
+def unacknowledged(kind: str, url: str) -> int:
     """Messages that nobody acknowledged."""
     if kind == "rabbitmq":
         with Celery("campaign", broker=url, set_as_current=False).connection_for_read() as connection:

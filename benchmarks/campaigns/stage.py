@@ -3,18 +3,24 @@
 import itertools
 import multiprocessing
 import random
+import re
+import shutil
+import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
+import redis
 from celery import Celery
 from sqlalchemy import func, select
 
+from taskledger.integrations import durable
 from taskledger.ledger import open_ledger
 from taskledger.ledger.schema import coverage, event
 
@@ -25,8 +31,8 @@ import services  # noqa: E402 - the tests are no packages
 from proxy import Proxy  # noqa: E402
 
 __all__ = [
-    "Load", "Memory", "Proxy", "Sender", "broker", "command", "coverages", "recorder", "rows", "services", "task_ids",
-    "until", "wait_for_rows",
+    "Load", "Memory", "Proxy", "RedisServer", "Sender", "broker", "command", "coverages", "dropped", "recorder", "rows",
+    "services", "task_ids", "until", "wait_for_rows",
 ]  # fmt: skip
 
 #: seconds between two looks at how many rows there are: counting takes time from the recorder
@@ -75,14 +81,16 @@ class Sender(threading.Thread):
 
 
 class Load:
-    """As Sender, but in a process of its own, so that it takes no time from the proxy."""
+    """As Sender, but in a process of its own, so that it takes no time from the proxy; into the stream as well."""
 
-    def __init__(self, url: str, rate: int, seed: int) -> None:
+    def __init__(self, url: str, rate: int, seed: int, size: int = 275) -> None:
+        """`size`: characters of an event's arguments, on average."""
         # Not forked: the campaign has threads.
         context = multiprocessing.get_context("spawn")
         self._number = context.Value("q", 0)
         self._ended = context.Event()
-        self._process = context.Process(target=_send, args=(url, rate, seed, self._number, self._ended), daemon=True)
+        said = (url, rate, seed, size, self._number, self._ended)
+        self._process = context.Process(target=_send, args=said, daemon=True)
 
     @property
     def number(self) -> int:
@@ -103,14 +111,16 @@ class Load:
         self._process.join(30)
 
 
-def _send(url: str, rate: int, seed: int, number: Any, ended: Any) -> None:
+def _send(url: str, rate: int, seed: int, size: int, number: Any, ended: Any) -> None:
     chance = random.Random(seed)
     app = Celery("campaign", broker=url, set_as_current=False)
+    if url.startswith("redis"):
+        durable.install(app)
     with app.connection_for_write() as connection, app.events.Dispatcher(connection) as dispatcher:
         begun_s = time.monotonic()
         while not ended.is_set():
             for _ in range(HANDFUL):
-                words = "".join(chance.choices("abcdefghij ", k=chance.randrange(50, 500)))
+                words = "".join(chance.choices("abcdefghij ", k=chance.randint(size // 5, size * 2 - size // 5)))
                 fields = {"name": "shop.tasks.pack", "args": f"({words!r},)", "kwargs": "{}", "retries": 0}
                 dispatcher.send("task-received", uuid=f"task-{number.value}", **fields)
                 number.value += 1
@@ -137,6 +147,42 @@ class Memory(threading.Thread):
     def _now(self) -> float:
         lines = self._status.read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+
+
+class RedisServer:
+    """A redis-server of our own, which can be stopped and started again; it keeps nothing. A context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self._port = probe.getsockname()[1]
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+
+    def start(self) -> None:
+        """It answers when this returns."""
+        program = shutil.which("redis-server") or services.missing("redis", "PATH", "there is no redis-server")
+        command = [program, "--port", str(self._port), "--save", "", "--appendonly", "no", "--dir", str(self._folder)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        until(self._answers, "redis-server", 30, every_s=0.01)
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """As an operator would, or as the out-of-memory killer would."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL if at_once else signal.SIGTERM)
+            self._process.wait(30)
+
+    def _answers(self) -> bool:
+        with redis.Redis.from_url(self.url) as client, suppress(redis.RedisError):
+            return bool(client.ping())
+        return False
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop(at_once=True)
 
 
 @contextmanager
@@ -185,12 +231,19 @@ def coverages(url: str) -> int:
         return connection.scalar(select(func.count()).select_from(coverage)) or 0
 
 
-def until(holds: Callable[[], Any], what: str, patience_s: float) -> None:
+def dropped(url: str) -> int:
+    """How many events the coverage says were dropped."""
+    with open_ledger(url) as ledger, ledger.read() as connection:
+        causes = "; ".join(connection.scalars(select(coverage.c.cause).where(coverage.c.cause.is_not(None))))
+    return sum(int(number.replace(",", "")) for number in re.findall(r"\(([\d,]+) events\)", causes))
+
+
+def until(holds: Callable[[], Any], what: str, patience_s: float, every_s: float = 0.2) -> None:
     give_up_s = time.monotonic() + patience_s
     while not holds():
         if time.monotonic() > give_up_s:
             raise TimeoutError(f"waited {patience_s:.0f} s in vain for {what}")
-        time.sleep(0.2)
+        time.sleep(every_s)
 
 
 def wait_for_rows(url: str, number: int, patience_s: float) -> None:

@@ -3,8 +3,8 @@
 import random
 from collections.abc import Iterator
 
-#: seconds; the longest wait for a broker
-LONGEST_S = 30.0
+#: seconds; the longest wait for a broker: as long as nobody listens, Redis throws away what it is told
+LONGEST_S = 3.0
 
 
 def delays(longest_s: float = LONGEST_S) -> Iterator[float]:

@@ -89,9 +89,10 @@ class RedisSource(KombuSource):
         if not self._heard and not self._lost:
             self._limit = LOOK
             self._read(READY_S)
-        if self._heard or self._lost or not self._is_silent or self._is_full():
+        subscriber, stream = self._subscriber, self._stream
+        if self._heard or self._lost or not self._is_silent or self._is_full() or subscriber is None:
             return False
-        return self._stream is None or self._ask(self._stream.is_drained)
+        return self._ask(subscriber.is_caught_up) and (stream is None or self._ask(stream.is_drained))
 
     def acknowledge(self, tag: Tag) -> None:
         stream, done = self._stream, []

@@ -12,6 +12,8 @@ from taskledger.errors import SourceLost
 CONFIRM_S = 5.0
 #: seconds of silence after which Redis is pinged, and without an answer to that after which it is given up
 PING_S, ANSWER_S = 5.0, 10.0
+#: seconds that Redis may take to say that nothing is on its way; nothing that comes meanwhile is kept waiting
+CAUGHT_UP_S = 0.5
 #: bytes taken from the socket at once
 CHUNK_BYTES = 256 * 1024
 #: seconds; a wait must not be 0, because a TLS socket then cannot finish what it began
@@ -33,12 +35,15 @@ class Subscriber:
         self._buffer = bytearray(CHUNK_BYTES)
         self._heard_s = self._found_nothing_s = time.monotonic()
         self._pinged_s: float | None = None
+        #: what was published before the answer to a question came
+        self._early: list[bytes] = []
+        self._asked = 0
         connection.send_command("PSUBSCRIBE", *patterns, check_health=False)
         self._await(len(patterns))
 
     def hear(self, limit: int, timeout_s: float) -> list[bytes]:
         """What was published, at most `limit`; waits for the first at most `timeout_s`."""
-        heard: list[bytes] = []
+        heard, self._early = self._early, []
         while len(heard) < limit:
             reply = self._reader.gets()
             if reply is not False:
@@ -46,6 +51,24 @@ class Subscriber:
             elif not self._fill(SHORT_S if heard else timeout_s):
                 break
         return heard
+
+    def is_caught_up(self) -> bool:
+        """Whether all that was published before the call was heard; Redis answers in order, so it need only answer.
+
+        That nothing comes proves nothing: it is the same when the connection is dead.
+        """
+        self._asked += 1
+        mark, until_s = b"%d" % self._asked, time.monotonic() + CAUGHT_UP_S
+        self._connection.send_command("PING", mark, check_health=False)
+        while not self._early and time.monotonic() < until_s:
+            reply = self._reader.gets()
+            if reply == [b"pong", mark]:
+                return True
+            if reply is False:
+                self._fill(until_s - time.monotonic())
+            else:
+                self._early += _published(reply)
+        return False
 
     def check_health(self) -> None:
         """Ping Redis when it is silent; SourceLost when it stays so."""

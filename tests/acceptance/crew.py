@@ -29,11 +29,12 @@ class Crew:
             "PYTHONUNBUFFERED": "1",
         }
 
-    def start(self, name: str, *command: str) -> subprocess.Popen:
+    def start(self, name: str, *command: str, **environ: str) -> subprocess.Popen:
+        """`python -m command`, with its log in the folder, and with more variables than the others have."""
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", *command],
-                env=self.environ,
+                env=self.environ | environ,
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,
@@ -42,9 +43,9 @@ class Crew:
         self.running[name] = process
         return process
 
-    def worker(self, name: str, *more: str) -> subprocess.Popen:
+    def worker(self, name: str, *more: str, **environ: str) -> subprocess.Popen:
         options = ("-E", "-l", "WARNING", "-c", "2", "-n", f"{name}@vm", *more)
-        return self.start(name, "celery", "-A", "proj", "worker", *options)
+        return self.start(name, "celery", "-A", "proj", "worker", *options, **environ)
 
     def beat(self) -> subprocess.Popen:
         return self.start(

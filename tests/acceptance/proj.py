@@ -13,6 +13,8 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     worker_hijack_root_logger=False,
     worker_prefetch_multiplier=16,
+    enable_utc=os.environ.get("PROJ_ENABLE_UTC", "yes") == "yes",
+    timezone=os.environ.get("PROJ_TIMEZONE") or None,
     beat_schedule={
         "every-2s": {"task": "proj.ok", "schedule": 2.0, "args": (1, "beat")},
         "nightly": {"task": "proj.ok", "schedule": crontab(hour=3, minute=0), "args": (2, "beat")},
@@ -65,6 +67,14 @@ def retry_then_fail(self, number, order):
 @app.task
 def slow(number, order, seconds=60):
     time.sleep(seconds)
+
+
+@app.task
+def tell_time():
+    """When it began and when it ended, by the clock of the machine."""
+    begun = time.time()
+    time.sleep(0.1)
+    return [begun, time.time()]
 
 
 #: fate -> (task, state it must end in); `revoked` is revoked before it is sent

@@ -20,6 +20,7 @@ class Proxy:
         path = rest[len(parts.netloc) :]
         self.url = f"{parts.scheme}://{credentials}{at}127.0.0.1:{self._listener.getsockname()[1]}{path}"
         self._open: list[socket.socket] = []
+        self._muted: set[socket.socket] = set()
         self._is_refusing = self._is_swallowing = False
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
@@ -43,6 +44,11 @@ class Proxy:
     def swallow(self, swallowing: bool) -> None:
         """From now on take what is sent and pass nothing on, without a word; or not any more."""
         self._is_swallowing = swallowing
+
+    def mute(self) -> None:
+        """Over the connections that are open now nothing passes any more, without a word; new ones are served."""
+        with self._lock:
+            self._muted.update(self._open)
 
     def __enter__(self) -> Self:
         return self
@@ -75,7 +81,7 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
             while received := source.recv(65536):
-                if not self._is_swallowing:
+                if not self._is_swallowing and source not in self._muted:
                     sink.sendall(received)
         for end in (source, sink):
             with suppress(OSError):

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from celery.events.event import get_exchange
 from kombu import Connection
 from proxy import Proxy
 from recording import Read, recording, until
+from services import fill
 from sqlalchemy import create_engine, select, text
 
 from benchmarks.campaigns import outage, spool_kills, stage
@@ -87,15 +88,14 @@ def dropped(read: Read) -> int:
     return sum(int(found.replace(",", "")) for cause in causes for found in re.findall(r"\(([\d,]+) events\)", cause))
 
 
-@pytest.mark.parametrize("transport", ["redis", "rabbitmq"])
+@pytest.mark.parametrize("transport", list(outage.TRANSPORTS))
 def test_outage_under_load(transport: str) -> None:
     """The campaign in short: PostgreSQL away under load loses nothing, doubles nothing, and memory stays bounded."""
     outcome = outage.run(seconds=12, rate=300, transport=transport, seed=20261122)
 
-    assert (outcome.lost, outcome.duplicate) == (0, 0)
+    assert outcome.is_well, str(outcome)
     assert outcome.stored > 12 * 100
     assert outcome.spool_peak > 0
-    assert outcome.memory_peak - outcome.memory_before < 100
 
 
 def test_killed_while_spooling() -> None:
@@ -359,13 +359,6 @@ def test_spool_folder_cannot_be_written(redis_url: str, sqlite_url: str, tmp_pat
     assert done.returncode == 2
     assert "is --spool-folder (TASKLEDGER_SPOOL_FOLDER) right?" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def fill(disk: Path) -> None:
-    """Leave no space on that file system."""
-    with (disk / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
-        while True:
-            ballast.write(bytes(4096))
 
 
 def read_only(database_url: str, value: str) -> None:

@@ -152,6 +152,11 @@ def test_delays() -> None:
     assert all(15.0 <= wait <= 30.0 for wait in waits[9:])
 
 
+def test_broker_is_asked_often() -> None:
+    """However long a broker was away, it is asked again soon enough to be recorded five seconds after its return."""
+    assert max(wait for wait, _ in zip(delays(), range(50), strict=False)) <= 3.0
+
+
 @pytest.mark.parametrize("promise", Promise)
 def test_promises(promise: Promise) -> None:
     """Each promise has a sentence that says what it means."""

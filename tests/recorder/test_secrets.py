@@ -1,6 +1,7 @@
 """Secrets on their whole way: real workers' events, a real recorder, an outage; and then a look at everything."""
 
 import re
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import quote
+from urllib.request import urlopen
 
 import pytest
 import redis
@@ -30,15 +33,18 @@ MAX_PAGES = 300
 
 
 @contextmanager
-def recorder(folder: Path, broker_url: str, database_url: str) -> Iterator[None]:
-    """`taskledger record`, as talkative as it can be, with its log in a file."""
+def recorder(folder: Path, broker_url: str, database_url: str) -> Iterator[int]:
+    """`taskledger record`, as talkative as it can be, with its log in a file; the port of its probes."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
     command = [
         sys.executable, "-m", "taskledger", "record", "-b", broker_url, "-d", database_url, "--log-level", "debug",
         "--log-format", "json", "--spool-folder", str(folder / "spool"), "--batch-wait", "0.05",
+        "--metrics-port", str(port),
     ]  # fmt: skip
     with (folder / "record.log").open("ab") as log, subprocess.Popen(command, stderr=log, stdout=log) as running:
         try:
-            yield
+            yield port
         finally:
             running.terminate()
             code = running.wait(20)
@@ -60,6 +66,18 @@ def send_all(url: str, half: int) -> None:
     with redis.Redis.from_url(url) as client:
         for broken in BROKEN[half::2]:
             client.publish(f"/{url.rpartition('/')[2]}.celeryev/task.sent", broken.body)
+
+
+def probed(port: int) -> bytes:
+    """All that the recorder tells about itself."""
+    told = b""
+    for address in ("metrics", "readyz", "healthz"):
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/{address}", timeout=30) as response:
+                told += response.read()
+        except HTTPError as error:  # 503 has its reasons, and they count
+            told += error.read()
+    return told
 
 
 def of(planted: Any, *fields: str) -> dict[str, Any]:
@@ -95,10 +113,10 @@ def crawled(client: FlaskClient) -> dict[str, bytes]:
 
 @pytest.mark.timeout(300)
 def test_no_secret_anywhere(redis_url: str, sqlite_url: str, tmp_path: Path) -> None:
-    """After a run with an outage no secret is in any byte of database, spool or log, nor on any page or in the CSV."""
+    """After an outage no secret is in any byte of database, spool, log or metrics, nor on any page or in the CSV."""
     read, file = Read(sqlite_url), Path(sqlite_url.removeprefix("sqlite:///"))
     spooled = b""
-    with recorder(tmp_path, redis_url, sqlite_url):
+    with recorder(tmp_path, redis_url, sqlite_url) as port:
         until(read.is_listening, "coverage")
         send_all(redis_url, 0)
         until(lambda: len(read.reasons()) >= len(BROKEN[::2]), "the first half")
@@ -108,15 +126,19 @@ def test_no_secret_anywhere(redis_url: str, sqlite_url: str, tmp_path: Path) -> 
             until(lambda: contents(tmp_path / "spool"), "something in the spool", 60)
             time.sleep(1)
             spooled = contents(tmp_path / "spool")
+            told = probed(port)
         until(lambda: read.events() == 3 * len(PLANTED), "all events", 60)
         # Before it is closed, SQLite has written much into its log only.
         recorded = contents(file.parent, file.name)
+        told += probed(port)
     with create_app(Settings(database_url=sqlite_url)).test_client() as client:
         pages = crawled(client)
 
     assert len(SECRETS) > 100
     assert b"task-received" in spooled
     assert leaks(spooled) == []
+    assert b"taskledger_recorder_" in told
+    assert leaks(told) == []
     assert leaks(recorded + contents(file.parent, file.name)) == []
     assert leaks(bodies_of(sqlite_url)) == []
     assert leaks((tmp_path / "record.log").read_bytes()) == []

@@ -51,6 +51,33 @@ def test_not_looking_is_no_loss(redis_url: str) -> None:
     source.close()
 
 
+def test_silence_is_no_proof(redis_url: str) -> None:
+    """Over a connection that is dead without a word nothing counts as read up to now; over a live one it does."""
+    with Deaf(redis_url, 6379) as proxy:
+        source = opened(proxy.url)
+        alive = source.is_drained()
+        proxy.is_deaf = True
+        source.receive(10, 0.05)
+
+        assert (alive, source.is_drained()) == (True, False)
+
+        source.close()
+
+
+def test_published_before_the_answer(redis_url: str) -> None:
+    """What comes while Redis is asked whether there is more is not lost, and means that there was more."""
+    source = opened(redis_url)
+    line: Any = source._subscriber  # type: ignore[attr-defined] # the moment between two reads cannot be hit from outside
+    with redis.Redis.from_url(redis_url) as client:
+        client.publish(f"/{redis_url.rpartition('/')[2]}.celeryev/x", b"anything")
+
+        assert not line.is_caught_up()
+        assert [each.body for each in hear(source, 1)] == [b"anything"]
+        assert source.is_drained()
+
+    source.close()
+
+
 def test_unanswered_ping(redis_url: str) -> None:
     """A connection over which nothing comes any more, though it is open, is lost."""
     with Deaf(redis_url, 6379) as proxy:
