@@ -3,7 +3,7 @@
     python benchmarks/train_dictionary.py [FILE]
 
 With a FILE the dictionary is written there. The one in the package is codec 1 of every ledger: it must never change; a
-better one is another codec (taskledger/ledger/bodies.py).
+better one is another codec (taskledger/bodies.py).
 """
 
 import random

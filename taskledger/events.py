@@ -66,7 +66,7 @@ class Event:
     somebody asks (`forget`): that is a third of the memory.
     """
 
-    __slots__ = ("_fields", "at", "body", "clock", "hostname", "id", "pid", "task_id", "type")
+    __slots__ = ("_fields", "at", "body", "clock", "hostname", "id", "packed", "pid", "task_id", "type")
 
     def __init__(  # noqa: PLR0913, PLR0917 - made once for each event: in order, which takes half as long as by name
         self,
@@ -79,6 +79,7 @@ class Event:
         task_id: str | None,
         body: bytes,
         fields: dict[str, Any] | None = None,
+        packed: tuple[int, bytes] | None = None,
     ) -> None:
         self.id = id
         self.type = type
@@ -89,6 +90,8 @@ class Event:
         self.task_id = task_id
         self.body = body
         self._fields = fields
+        #: what `bodies.pack` makes of the body, where that was done already
+        self.packed = packed
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -109,14 +112,18 @@ class Event:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Event):
             return NotImplemented
-        return all(getattr(self, key) == getattr(other, key) for key in Event.__slots__[1:])
+        return all(getattr(self, key) == getattr(other, key) for key in _SAID)
 
     def __hash__(self) -> int:
         return hash(self.id)
 
     def __repr__(self) -> str:
-        said = ", ".join(f"{key}={getattr(self, key)!r}" for key in Event.__slots__[1:])
+        said = ", ".join(f"{key}={getattr(self, key)!r}" for key in _SAID)
         return f"Event({said})"
+
+
+#: what makes an event
+_SAID = ("id", "type", "at", "hostname", "pid", "clock", "task_id", "body")
 
 
 class Malformed(NamedTuple):

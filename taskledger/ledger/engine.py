@@ -122,13 +122,23 @@ def _make_folder(address: URL) -> None:
         raise SettingsError(f"cannot make the folder {folder} for the database: {error.strerror}") from error
 
 
+#: 16 MB of cache, in kB; pages (4 kB) in the WAL before they are copied into the file: what changes again is copied once
+PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=NORMAL",
+    "temp_store=MEMORY",
+    "cache_size=-16384",
+    "wal_autocheckpoint=4000",
+)
+
+
 def _prepare_sqlite(engine: Engine) -> None:
     """WAL, so that the site reads while the recorder writes; and transactions begun by us, not by the driver."""
 
     @event.listens_for(engine, "connect")
     def _connect(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "temp_store=MEMORY", "cache_size=-32768"):
+        for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

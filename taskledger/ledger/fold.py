@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
 
-from taskledger import failures
+from taskledger import bodies, failures
 from taskledger import workers as core
 from taskledger.events import TASK_EVENT_TYPES, WORKER_EVENT_TYPES, Event, integer, restore
-from taskledger.ledger import bodies, bulk, dialects, schema
+from taskledger.ledger import bulk, dialects, schema
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind, Labels
 from taskledger.ledger.stories import Stories

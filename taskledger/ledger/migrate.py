@@ -1,22 +1,24 @@
-"""The schema: bring a database to the version of this program, or say how far it is from it."""
+"""The schema: bring a database to the version of this program, or say how far it is from it.
+
+Alembic is imported where a migration runs: to look where a database stands takes none of its 15 MB, and every recorder
+and site does that when it starts.
+"""
 
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
+from sqlalchemy import Connection, inspect, text
 
 from taskledger.errors import LedgerError, SchemaAhead, SchemaBehind
 from taskledger.ledger.engine import Ledger, open_ledger
 from taskledger.ledger.faults import masked
 from taskledger.ledger.schema import metadata
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 # Alembic keeps the migration that runs in a global of the process.
 _ALEMBIC = Lock()
@@ -33,13 +35,13 @@ class Schema:
 
 def upgrade(url: str, revision: str = "head") -> Schema:
     """Bring the database forward; two upgrades at once wait for each other (see migrations/env.py)."""
-    _run(url, command.upgrade, revision)
+    _run(url, "upgrade", revision)
     return check(url)
 
 
 def downgrade(url: str, revision: str) -> Schema:
     """Take the database back to a revision, or to "base"."""
-    _run(url, command.downgrade, revision)
+    _run(url, "downgrade", revision)
     return check(url)
 
 
@@ -51,11 +53,10 @@ def check(url: str) -> Schema:
 
 def check_open(ledger: Ledger) -> Schema:
     """As check, for a ledger that is open."""
-    script = ScriptDirectory.from_config(config(""))
-    head = script.get_current_head() or ""
+    known = revisions()
     with ledger.read() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
-    return Schema(_state(script, current, head), current, head)
+        current = _revision_of(connection)
+    return Schema(_state(known, current), current, known[-1])
 
 
 def ensure(url: str, *, is_default: bool) -> None:
@@ -88,13 +89,18 @@ def require(schema: Schema, url: str) -> None:
 
 def differences(url: str) -> list[Any]:
     """What Alembic finds different between the tables as they are and as `schema.py` says; empty for equal."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
     with open_ledger(url) as ledger, ledger.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return list(compare_metadata(context, metadata))
 
 
-def config(url: str) -> Config:
+def config(url: str) -> "Config":
     """Alembic's configuration for that database."""
+    from alembic.config import Config
+
     made = Config()
     made.set_main_option("script_location", str(scripts()).replace("%", "%%"))
     made.attributes["url"] = url
@@ -107,21 +113,33 @@ def scripts() -> Path:
     return packaged if packaged.is_dir() else packaged.parents[1] / "migrations"
 
 
-def _state(script: ScriptDirectory, current: str | None, head: str) -> str:
+def revisions() -> list[str]:
+    """The revisions that this program knows, oldest first: each migration's file begins with its own."""
+    return sorted(path.name.partition("_")[0] for path in (scripts() / "versions").glob("[0-9]*_*.py"))
+
+
+def _revision_of(connection: Connection) -> str | None:
+    """As Alembic keeps it."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return None if found is None else str(found)
+
+
+def _state(known: list[str], current: str | None) -> str:
     if current is None:
         return "empty"
-    if current == head:
+    if current == known[-1]:
         return "current"
-    try:
-        script.get_revision(current)
-    except CommandError:
-        return "ahead"
-    return "behind"
+    return "behind" if current in known else "ahead"
 
 
-def _run(url: str, action: Any, revision: str) -> None:
+def _run(url: str, action: str, revision: str) -> None:
+    from alembic import command
+    from alembic.util import CommandError
+
     try:
         with _ALEMBIC:
-            action(config(url), revision)
+            getattr(command, action)(config(url), revision)
     except CommandError as error:
         raise LedgerError(f"cannot migrate {masked(url)}: {error}") from error

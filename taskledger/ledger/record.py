@@ -9,9 +9,10 @@ from typing import NamedTuple
 from sqlalchemy import Connection, case, select, update
 from sqlalchemy.exc import IntegrityError
 
+from taskledger import bodies
 from taskledger.errors import LedgerConflict
 from taskledger.events import INT32_MAX, Event, Malformed
-from taskledger.ledger import bodies, bulk, dialects, fold, schema
+from taskledger.ledger import bulk, dialects, fold, schema
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind, Labels
 from taskledger.ledger.types import pack_task_id
@@ -153,7 +154,8 @@ def _event_rows(labels: Labels, cluster_id: int, received_at: int, events: Seque
     """In the order of the columns of `event`."""
     types = {name: labels.number(Kind.TYPE, name) for name in {event.type for event in events}}
     hosts = {name: labels.number(Kind.HOST, name) for name in {event.hostname for event in events} if name is not None}
-    packed = bodies.pack_all([event.body for event in events])
+    made = iter(bodies.pack_all([event.body for event in events if event.packed is None]))
+    packed = [event.packed or next(made) for event in events]
     return [
         (
             event.at,

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, RowMapping, Table, and_, bindparam, delete, exists, func, or_, select, update
 
+from taskledger import bodies
 from taskledger.errors import LedgerConflict
 from taskledger.events import Event, Malformed, first_id_at, restore
-from taskledger.ledger import bodies, dialects, fold, schema
+from taskledger.ledger import dialects, fold, schema
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind
 from taskledger.redaction import NONE_MARK, Redaction, redacted, redacted_entry, redacted_malformed

@@ -14,6 +14,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
+from taskledger import bodies
 from taskledger.events import Event, Malformed
 from taskledger.recorder.batch import read
 from taskledger.recorder.redacting import Redactor
@@ -104,5 +105,6 @@ def _read(accept: frozenset[str], message: Plain) -> list[Event | Malformed]:
 
 def _plain(made: Event | Malformed) -> Plain:
     if isinstance(made, Event):
-        return made.id, made.type, made.at, made.hostname, made.pid, made.clock, made.task_id, made.body
+        said = made.id, made.type, made.at, made.hostname, made.pid, made.clock, made.task_id, made.body
+        return *said, None, bodies.pack(made.body)
     return tuple(made)

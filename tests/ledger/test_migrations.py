@@ -29,6 +29,13 @@ def test_models_equal_migrations(bare_database_url):
     assert tables(bare_database_url) == set(metadata.tables)
 
 
+def test_revisions_as_alembic_has_them():
+    """The revisions that the program reads from the names of the files are those that Alembic finds, in its order."""
+    script = ScriptDirectory.from_config(migrate.config(""))
+
+    assert migrate.revisions() == [revision.revision for revision in script.walk_revisions()][::-1]
+
+
 def test_every_revision_goes_down_and_up_again(bare_database_url):
     """Each migration can be taken back and made again, with rows in the tables, and nothing is left at the bottom."""
     script = ScriptDirectory.from_config(migrate.config(bare_database_url))

@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import func, select
 from stories import NOON, TASK, decoded, failed, raw, retried_twice, succeeded, task_event
 
+from taskledger.bodies import unpack
 from taskledger.errors import LedgerAway
 from taskledger.events import decode, restore
 from taskledger.ledger import Ledger, open_ledger, schema
 from taskledger.ledger.answers import Span
-from taskledger.ledger.bodies import unpack
 from taskledger.ledger.presence import begin, listen
 from taskledger.ledger.query import event_counts, quarantined, stretches, task, workers
 from taskledger.ledger.record import Batch, Position, Recorded, record

@@ -10,8 +10,9 @@ from secrets_corpus import BROKEN, PLANTED
 from sqlalchemy import select, text
 from stories import NOON, TASK, TRACEBACK, failed, retried_twice, succeeded, task_event
 
+from taskledger import bodies
 from taskledger.events import Malformed, canonical, decode
-from taskledger.ledger import Ledger, bodies, open_ledger, redact, schema
+from taskledger.ledger import Ledger, open_ledger, redact, schema
 from taskledger.ledger.record import Batch, record
 from taskledger.ledger.schedule_store import keep_definitions
 from taskledger.redaction import NONE_MARK, compiled, redacted, redacted_entry

@@ -23,8 +23,9 @@ from secrets_corpus import BROKEN, PLANTED
 from sqlalchemy import select
 from stories import succeeded
 
+from taskledger import bodies
 from taskledger.config import Settings
-from taskledger.ledger import bodies, open_ledger, schema
+from taskledger.ledger import open_ledger, schema
 from taskledger_web import create_app
 
 SECRETS = sorted({secret for each in (*PLANTED, *BROKEN) for secret in each.secrets})

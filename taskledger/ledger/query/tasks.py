@@ -4,8 +4,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal_column, or_, select, true
 
+from taskledger import bodies
 from taskledger.events import integer, restore
-from taskledger.ledger import bodies, schema
+from taskledger.ledger import schema
 from taskledger.ledger.answers import (
     Bucket,
     Count,

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stories import failed
 
+from taskledger.bodies import PLAIN, ZSTD, pack, unpack
 from taskledger.errors import LedgerError
-from taskledger.ledger.bodies import PLAIN, ZSTD, pack, unpack
 
 
 @given(st.binary(max_size=2000))
@@ -32,7 +32,7 @@ def test_a_usual_event_shrinks_to_a_third():
 
 def test_the_dictionary_is_the_one_that_ledgers_were_written_with():
     """Bodies of codec 1 can only be read with this very file: it must never change."""
-    file = resources.files("taskledger.ledger").joinpath("events.zstd-dict")
+    file = resources.files("taskledger").joinpath("events.zstd-dict")
 
     assert (
         hashlib.sha256(file.read_bytes()).hexdigest()

@@ -52,7 +52,7 @@ def unpack(codec: int, data: bytes) -> bytes:
 
 @cache
 def _dictionary() -> zstandard.ZstdCompressionDict:
-    return zstandard.ZstdCompressionDict(resources.files("taskledger.ledger").joinpath("events.zstd-dict").read_bytes())
+    return zstandard.ZstdCompressionDict(resources.files("taskledger").joinpath("events.zstd-dict").read_bytes())
 
 
 # Neither may be used by two threads at once.
