@@ -122,7 +122,7 @@ def _make_folder(address: URL) -> None:
         raise SettingsError(f"cannot make the folder {folder} for the database: {error.strerror}") from error
 
 
-#: 16 MB of cache, in kB; pages (4 kB) in the WAL before they are copied into the file: what changes again is copied once
+#: 16 MB of cache (in kB); as much in the WAL before it goes into the file, so that a page goes once for many changes
 PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=NORMAL",
