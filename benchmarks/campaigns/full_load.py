@@ -185,21 +185,14 @@ def run(transport: str, kill_number: int, every_s: float, seed: int, recorders: 
             begun_s, begun = time.monotonic(), _counted(database_url)
             for _ in range(kill_number):
                 time.sleep(chance.uniform(0.5, 1.5) * every_s)
-                _kill(lives, chance.choice(lives.names), database_url)
+                # Only then the next, so that most of the time all of them are at work.
+                lives.kill_and_start(chance.choice(lives.names), database_url)
             time.sleep(every_s)
             events_a_s = (_counted(database_url) - begun) / (time.monotonic() - begun_s)
         stage.wait_for_rows(database_url, load.number, kills.PATIENCE_S)
         lives.end()
         left = kills.unacknowledged(kind, broker_url)
         return _judge(kill_number, load, database_url, left, events_a_s, _complaints(Path(folder)))
-
-
-def _kill(lives: kills.Lives, name: str, database_url: str) -> None:
-    """Until it listens again, so that most of the time all of them are at work."""
-    known = stage.coverages(database_url)
-    lives.kill(name)
-    lives.start(name)
-    stage.until(lambda: stage.coverages(database_url) > known, f"{name} listens again", kills.START_S)
 
 
 def _judge(

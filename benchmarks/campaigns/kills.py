@@ -107,6 +107,19 @@ class Lives:
         _, stack = self._running.pop(name)
         stack.close()
 
+    def kill_and_start(self, name: str, database_url: str) -> None:
+        """Kill one and wait until it listens again; TimeoutError with the end of its log when it does not."""
+        known = stage.coverages(database_url)
+        self.kill(name)
+        self.start(name)
+        try:
+            stage.until(lambda: stage.coverages(database_url) > known, f"{name} listens again", START_S)
+        except TimeoutError as error:
+            process, _ = self._running[name]
+            log = (self._folder / name / "record.log").read_text(errors="replace")
+            error.add_note(f"its exit code is {process.poll()}; it said: {log[-4000:]}")
+            raise
+
     def end(self) -> None:
         """As an operator would."""
         for process, _ in self._running.values():
