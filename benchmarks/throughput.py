@@ -57,9 +57,10 @@ class Contender:
         )
 
     def peak_mb(self) -> float:
-        """Its largest resident size so far."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
+        """The largest resident size so far, its own and that of the processes it started."""
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return sum(_peak_mb(each) for each in (pid, *children))
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGINT)
@@ -68,6 +69,11 @@ class Contender:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _peak_mb(pid: int | str) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
 
 
 @contextlib.contextmanager
