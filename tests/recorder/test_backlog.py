@@ -172,7 +172,7 @@ class TestOrder:
     def test_patience(self, tmp_path: Path) -> None:
         """Nothing is spooled before it has waited long enough, or memory is half full."""
         with backlog(tmp_path) as waiting:
-            patient = Backlog(waiting.spool, 100, patience_s=60, max_bytes=40_000)
+            patient = Backlog(waiting.spool, 100, patience_s=60, max_bytes=20_000)
             patient.put(gathered("a"))
             before = patient.spill()
             patient.put(gathered("b", pad=10_000))
@@ -191,7 +191,7 @@ class TestOrder:
 
     def test_room(self, tmp_path: Path) -> None:
         """Memory is full at its size, and has room again when half of it is free."""
-        waiting = Backlog(None, 100, max_bytes=10_000)
+        waiting = Backlog(None, 100, max_bytes=5_000)
         room = []
         for number in range(5):
             waiting.put(gathered(str(number), at=AT + number * 2 * SAME_ARRIVAL, pad=1000))
