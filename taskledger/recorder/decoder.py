@@ -4,6 +4,7 @@ It knows nothing of brokers and databases. `decoding.py` starts it and talks to 
 """
 
 import marshal
+import os
 import signal
 import struct
 import sys
@@ -25,6 +26,8 @@ from taskledger.redaction_rules import parse_keys, parse_payloads, parse_values
 #: An event or malformed input as a plain tuple: the first is longer, by which they are told apart.
 Plain = tuple[Any, ...]
 _LENGTH = struct.Struct("!Q")
+#: bytes of an answer or request: whatever is longer was not written by us
+MAX_BYTES = 2**31
 _STOPPING = ("SIGINT", "SIGTERM")
 
 
@@ -39,11 +42,13 @@ def send(pipe: BinaryIO, value: Any) -> None:
 
 
 def receive(pipe: BinaryIO) -> Any:
-    """The next value. Raises EOFError when the other side is gone."""
+    """The next value. Raises EOFError when the other side is gone, ValueError when something else wrote there."""
     head = pipe.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
         raise EOFError("the other side of the pipe is gone")
     (length,) = _LENGTH.unpack(head)
+    if length > MAX_BYTES:
+        raise ValueError(f"{head!r} is not the start of a value")
     data = pipe.read(length)
     if len(data) < length:
         raise EOFError("the other side of the pipe is gone")
@@ -66,10 +71,13 @@ def serve() -> None:
     for name in _STOPPING:
         # Ctrl-C and systemd signal the whole group: the recorder has something to finish yet, and closes the pipe then.
         signal.signal(getattr(signal, name), signal.SIG_IGN)
+    # What somebody prints must not come between the answers.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     requests: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_take_in, args=(requests,), daemon=True).start()
     with suppress(BrokenPipeError):
-        _answer(requests, sys.stdout.buffer)
+        _answer(requests, answers)
 
 
 def _take_in(requests: "SimpleQueue[Any]") -> None:

@@ -1,5 +1,6 @@
 """Decoding in a process of its own: the same answers, in the same order, whatever becomes of that process."""
 
+import io
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from recording import until
 from taskledger.config import Settings
 from taskledger.events import Event
 from taskledger.recorder import decoding as module
+from taskledger.recorder.decoder import receive
 from taskledger.recorder.decoding import Decoding, Items
 from taskledger.recorder.source import Delivery, Tag
 from taskledger.recorder.waiting import Heard
@@ -93,6 +95,14 @@ class TestAnswers:
         assert "'all'" not in text
         assert "CUST-123456" not in text
         assert "mail" in text
+
+
+def test_something_else_in_the_pipe() -> None:
+    """What somebody printed into the pipe is not taken for the length of an answer that is then waited for."""
+    with pytest.raises(ValueError, match="not the start"):
+        receive(io.BytesIO(b"Welcome to Python!\n"))
+    with pytest.raises(EOFError):
+        receive(io.BytesIO(b"\0\0"))
 
 
 class TestLife:
