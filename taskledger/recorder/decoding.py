@@ -44,7 +44,8 @@ class Decoding:
 
     With the setting `decoder` at "auto" a process is started once decoding takes a fifth of the time: until then it
     would cost more than it gains. "on" has it from the start, "off" never. Whatever becomes of that process, nothing is
-    lost: what it has not answered is decoded here.
+    lost: what it has not answered is decoded here. Only the rules of tasks that were named before such a change are
+    forgotten, and their later events go by the strictest.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
