@@ -86,7 +86,7 @@ def taskledger(broker: str, database: str) -> Iterator[Contender]:
             with ledger.read() as connection:
                 return connection.scalar(select(func.sum(schema.event_count.c.number))) or 0
 
-        contender = Contender(["taskledger", "record", "--no-jobs", "--batch-size", "5000"], count, environ)
+        contender = Contender(["taskledger", "record", "--no-jobs"], count, environ)
         try:
             _until(lambda: _is_covered(ledger), "taskledger listens")
             yield contender

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from taskledger.crontabs import SECOND
-from taskledger.tasks import State
+from taskledger.states import State
 from taskledger.ticks import Facts, Fire, Scope, Spans, Tick, Version, is_covered, ticks
 
 #: seconds within which a worker should have received what was sent

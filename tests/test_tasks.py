@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stories import NOON, TASK, decoded, failed, raw, retried_twice, succeeded, task_event
 
-from taskledger.tasks import ENDS, State, _plain_run, _search_runs, fold, project
+from taskledger.states import ENDS, State
+from taskledger.tasks import _in_order, _searched, _straight, fold, project
 from taskledger.texts import MAX_TEXT_CHARS, cut, moment, text
 
 NOON_AT = round(NOON * 1e6)
@@ -204,23 +205,53 @@ def test_etas_are_read_in_any_zone(value, at):
     assert moment(value) == at
 
 
+#: what the events of a story may say, and leave out
+SAID = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from(["a.b", "", None, 7]),
+        "args": st.sampled_from(["[1]", None, 5]),
+        "kwargs": st.just("{}"),
+        "queue": st.sampled_from(["q", None]),
+        "eta": st.sampled_from(["2026-03-14T12:00:05+00:00", None, "soon"]),
+        "expires": st.just("2026-03-14T13:00:00+00:00"),
+        "retries": st.sampled_from([0, 1, None, True]),
+        "parent_id": st.sampled_from(["p", "", TASK]),
+        "root_id": st.just("r"),
+        "runtime": st.sampled_from([0.5, -1, True, "x"]),
+        "result": st.sampled_from(["'r'", None]),
+        "pid": st.sampled_from([7, 2**40]),
+    },
+)
+KINDS = st.sampled_from(["sent", "received", "started", "succeeded", *(kind.removeprefix("task-") for kind in ENDS)])
+
+
+@settings(max_examples=400)
 @given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["received", "started", *(kind.removeprefix("task-") for kind in ENDS)]), st.booleans()
+    st.one_of(
+        st.lists(st.tuples(KINDS, st.booleans(), SAID), min_size=1, max_size=5),
+        st.tuples(SAID, SAID, SAID, SAID).map(
+            lambda said: [
+                (kind, False, one)
+                for kind, one in zip(("sent", "received", "started", "succeeded"), said, strict=True)
+            ]
         ),
-        max_size=5,
     )
 )
-def test_a_plain_story_is_what_the_search_finds(kinds):
-    """Where a story is taken for one run that goes straight on, the search for runs finds just that run."""
-    story = decoded(
-        *(task_event(kind, NOON + n, hostname="w2" if other else "w1") for n, (kind, other) in enumerate(kinds))
+def test_a_straight_story_is_told_as_any_other(kinds):
+    """Where a story counts as a first attempt that goes straight on, the way that tells any story tells it so too."""
+    story = _in_order(
+        decoded(
+            *(
+                task_event(kind, NOON + n, hostname="w2" if other else "w1", **said)
+                for n, (kind, other, said) in enumerate(kinds)
+            )
+        )
     )
-    plain = _plain_run(story)
+    straight = _straight(TASK, story)
 
-    assert plain is None or _search_runs(story) == [plain]
-    assert _plain_run(decoded(*succeeded())) is not None
+    assert straight is None or straight == _searched(TASK, story, None)
+    assert _straight(TASK, decoded(*succeeded())) is not None
 
 
 @given(st.text(st.characters()))

@@ -29,7 +29,7 @@ from benchmarks.campaigns import kills, stage
 from taskledger.integrations import durable
 from taskledger.ledger import migrate, open_ledger
 from taskledger.ledger.schema import event, event_count, label, task
-from taskledger.tasks import ENDS
+from taskledger.states import ENDS
 
 TRANSPORTS = ("rabbitmq", "stream")
 #: tasks of which the corpus is made at once, how many begin in a second of its own time, and where that begins

@@ -6,7 +6,7 @@ Times are integers: microseconds since 1970-01-01 UTC. Durations end in `_s`: se
 from dataclasses import dataclass
 from typing import Any
 
-from taskledger.tasks import State
+from taskledger.states import State
 
 Micros = int
 

@@ -14,7 +14,8 @@ from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind, Labels
 from taskledger.ledger.stories import Stories
 from taskledger.ledger.types import pack_task_id, unpack_task_id
-from taskledger.tasks import Run, Task, project
+from taskledger.runs import Run
+from taskledger.tasks import Task, project
 
 #: (cluster, task id) -> all events of a task that may get more; None for one that needs no remembering
 Told = dict[tuple[int, str], list[Event] | None]

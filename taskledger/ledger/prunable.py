@@ -10,7 +10,7 @@ from taskledger.crontabs import SECOND
 from taskledger.ledger import schema
 from taskledger.ledger.labels import Kind, Labels
 from taskledger.retention import Retention, Rule
-from taskledger.tasks import State
+from taskledger.states import State
 
 _COLUMNS = {"task": (schema.task.c.name_id, Kind.NAME), "queue": (schema.task.c.queue_id, Kind.QUEUE)}
 

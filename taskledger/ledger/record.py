@@ -16,7 +16,7 @@ from taskledger.ledger import bulk, dialects, fold, schema
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind, Labels
 from taskledger.ledger.types import pack_task_id
-from taskledger.tasks import SILENT_TYPES
+from taskledger.states import SILENT_TYPES
 from taskledger.texts import name
 from taskledger.texts import text as plain
 

@@ -11,7 +11,7 @@ from taskledger.crontabs import SECOND
 from taskledger.ledger import dialects, schema
 from taskledger.ledger.labels import Kind, Labels
 from taskledger.schedules import Entry, Sent, entry_from
-from taskledger.tasks import State
+from taskledger.states import State
 from taskledger.ticks import Fire, Version, merged
 
 #: A recorder and a worker gather events before they pass them on: what is this much older than the newest that was

@@ -19,7 +19,7 @@ from taskledger.ledger.schedule_facts import Heard, Known
 from taskledger.ledger.schedule_judge import Case, has_due, judged, scope_of
 from taskledger.schedule_words import expression, words
 from taskledger.schedules import Interval, step
-from taskledger.tasks import State
+from taskledger.states import State
 from taskledger.verdicts import Verdict, outcome
 
 #: due times to come that are shown

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from taskledger.events import Event, Malformed, decode, refuse
+from taskledger.recorder.raw import published
 from taskledger.recorder.source import REFUSALS, Delivery, Tag
 
 #: bytes of bodies after which a batch is full, however few events these are
@@ -142,6 +143,20 @@ class Gathering:
 
 def read(delivery: Delivery) -> list[Event | Malformed]:
     """The events of one message; what must not be decoded is set aside as it is."""
+    if delivery.is_enveloped:
+        return read(_opened(delivery))
     if delivery.refused is not None:
         return [refuse(delivery.body, delivery.refused, REFUSALS[delivery.refused])]
     return decode(delivery.body, delivery.content_type, delivery.content_encoding, delivery.accept)
+
+
+def _opened(delivery: Delivery) -> Delivery:
+    """What is in the envelope."""
+    message = published(delivery.body)
+    return delivery._replace(
+        body=message.body,
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+        refused=message.refused,
+        is_enveloped=False,
+    )

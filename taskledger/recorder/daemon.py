@@ -8,7 +8,6 @@ A reader is a thread for each broker, the writer is one thread, the gatherer run
 waits for another: see the docstrings of `reader.Reader`, `gatherer.Gatherer` and `writer.Writer`.
 """
 
-import gc
 import logging
 import os
 import signal
@@ -23,7 +22,7 @@ import taskledger
 from taskledger.config import Settings, default_spool_folder, mask_url
 from taskledger.errors import SettingsError
 from taskledger.ledger import Ledger, open_ledger, presence
-from taskledger.recorder import brokers, health, probes
+from taskledger.recorder import brokers, health, probes, runtime
 from taskledger.recorder.backlog import Backlog
 from taskledger.recorder.decoding import Decoding
 from taskledger.recorder.gatherer import Gatherer
@@ -36,8 +35,6 @@ from taskledger.recorder.writer import FINISH_S, Writer
 
 log = logging.getLogger(__name__)
 
-#: objects made and not freed, after which Python looks for cycles among the youngest (its own: 700)
-GARBAGE_AFTER = 50_000
 #: seconds from the order to stop until the process is ended whatever it still waits for
 HARD_STOP_S = 9.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -61,8 +58,7 @@ def run(
     start; later on, both are waited for.
     """
     stop = stop or threading.Event()
-    # Events make no cycles, and there are thousands of them at any moment: looking for cycles took a third of the time.
-    gc.set_threshold(GARBAGE_AFTER)
+    runtime.tune()
     sources = brokers.sources(settings) if sources is None else sources
     if not sources:
         raise SettingsError("No broker is known: give --broker URL or --app APP.")

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from taskledger import bodies
 from taskledger.events import Event, Malformed
+from taskledger.recorder import runtime
 from taskledger.recorder.batch import read
 from taskledger.recorder.redacting import Redactor
 from taskledger.recorder.source import Delivery
@@ -57,7 +58,9 @@ def receive(pipe: BinaryIO) -> Any:
 
 def request(cluster: str, deliveries: Sequence[Delivery]) -> Plain:
     """What decoding needs of these messages, which are of one source."""
-    messages = [(each.body, each.content_type, each.content_encoding, each.refused) for each in deliveries]
+    messages = [
+        (each.body, each.content_type, each.content_encoding, each.refused, each.is_enveloped) for each in deliveries
+    ]
     return cluster, tuple(deliveries[0].accept) if deliveries else (), messages
 
 
@@ -68,6 +71,7 @@ def item(values: Plain) -> Event | Malformed:
 
 def serve() -> None:
     """Answer until the input ends: first the rules of redaction as text, then (cluster, messages) again and again."""
+    runtime.tune()
     for name in _STOPPING:
         # Ctrl-C and systemd signal the whole group: the recorder has something to finish yet, and closes the pipe then.
         signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -107,8 +111,8 @@ def _compiled(keys: str, values: str, payloads: str) -> Redaction:
 
 
 def _read(accept: frozenset[str], message: Plain) -> list[Event | Malformed]:
-    body, content_type, content_encoding, refused = message
-    return read(Delivery(body, content_type, content_encoding, None, 0, refused, accept))
+    body, content_type, content_encoding, refused, is_enveloped = message
+    return read(Delivery(body, content_type, content_encoding, None, 0, refused, accept, is_enveloped))
 
 
 def _plain(made: Event | Malformed) -> Plain:

@@ -1,6 +1,7 @@
 """Messages as kombu's channels make them, but raw: no decompression, no deserialization, no trust in the envelope."""
 
 import json
+from binascii import a2b_base64
 from typing import Any
 
 import orjson
@@ -46,9 +47,9 @@ class AMQPMessage(RawMessage):
 class VirtualMessage(RawMessage):
     """Made of the envelope that kombu's virtual transports wrap around a body; anybody may have published it."""
 
-    def __init__(self, payload: Any, channel: Any = None) -> None:
+    def __init__(self, payload: Any, channel: Any = None) -> None:  # noqa: ARG002 - kombu's signature
         try:
-            body, properties = unwrap(payload, channel)
+            body, properties = unwrap(payload)
         except (AttributeError, KeyError, TypeError, ValueError):
             kept = repr(payload)[:MAX_ENVELOPE_CHARS].encode("utf-8", "backslashreplace")
             super().__init__(kept, {}, None, None)
@@ -66,7 +67,7 @@ class BrokenEnvelope(RawMessage):
         self.refused = "bad-envelope"
 
 
-def published(data: bytes, channel: Any) -> RawMessage:
+def published(data: bytes) -> RawMessage:
     """The message in what kombu published on Redis: an envelope in JSON, if it was kombu."""
     try:
         payload = orjson.loads(data)
@@ -76,18 +77,24 @@ def published(data: bytes, channel: Any) -> RawMessage:
             payload = json.loads(data)
         except (ValueError, RecursionError):
             return BrokenEnvelope(data)
-    return VirtualMessage(payload, channel)
+    return VirtualMessage(payload)
 
 
-def unwrap(payload: Any, channel: Any) -> tuple[bytes, dict[str, Any]]:
-    """The body and what is said of it (kombu/transport/virtual/base.py, `Message`)."""
-    body = channel.decode_body(payload["body"], payload["properties"].get("body_encoding"))
+def unwrap(payload: Any) -> tuple[bytes, dict[str, Any]]:
+    """The body and what is said of it (kombu/transport/virtual/base.py, `Message` and `decode_body`)."""
+    body, encoding = payload["body"], payload["properties"].get("body_encoding")
+    if encoding:
+        body = _CODECS[encoding](body)
     said = {"content_type": payload.get("content-type"), "content_encoding": payload.get("content-encoding")}
     if isinstance(body, str):
         return body.encode("utf-8", "surrogatepass"), said
     if isinstance(body, bytes):
         return body, said
     raise TypeError(f"a body is text or bytes, not {type(body).__name__}")
+
+
+#: kombu knows this one (kombu/transport/virtual/base.py, `Channel.codecs`)
+_CODECS = {"base64": a2b_base64}
 
 
 def _text(value: Any) -> str:

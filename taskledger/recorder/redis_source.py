@@ -145,8 +145,13 @@ class RedisSource(KombuSource):
         room = max(1, self._limit - len(self._heard))
         heard = self._subscriber.hear(room, 0.0 if self._heard else timeout_s)
         self._is_silent = not heard
+        if self._stream is None and self._use.mode != "on":
+            # Nothing depends on what the envelope says: it is opened where the rest is decoded.
+            received_at, accept = now_at(), self.accept
+            self._heard += [Delivery(data, "", "", None, received_at, None, accept, True) for data in heard]
+            return
         for data in heard:
-            self._hear_published(published(data, self._channel))
+            self._hear_published(published(data))
 
     def _read_stream(self, limit: int) -> None:
         room = min(limit, self._prefetch - len(self._unacknowledged))

@@ -71,6 +71,8 @@ class Delivery(NamedTuple):
     refused: str | None = None
     #: what its body may be written in, in words of `unpacking.WORDS`
     accept: frozenset[str] = JSON_ONLY
+    #: the body is an envelope of kombu's, as it was published on Redis: `raw.published` reads it
+    is_enveloped: bool = False
 
 
 class Opened(NamedTuple):

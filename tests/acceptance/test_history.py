@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from taskledger.ledger import Ledger, open_ledger, schema
 from taskledger.ledger.query import task
-from taskledger.tasks import State
+from taskledger.states import State
 
 #: tasks sent; the full run is `TASKLEDGER_ACCEPTANCE_TASKS=5000 pytest tests/acceptance`
 TASKS = int(os.environ.get("TASKLEDGER_ACCEPTANCE_TASKS", "400"))

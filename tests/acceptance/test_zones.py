@@ -9,7 +9,7 @@ import pytest
 from crew import HERE, Crew, crew, until
 
 from taskledger.ledger import Ledger, open_ledger, query
-from taskledger.tasks import State
+from taskledger.states import State
 
 #: name of worker and queue -> the zone of its machine, and of its app where that says so; and whether the app uses UTC
 PLACES = {

@@ -22,7 +22,7 @@ from taskledger.ledger.query import (
     workers,
 )
 from taskledger.ledger.record import Batch, Position, record
-from taskledger.tasks import State
+from taskledger.states import State
 
 NOON_AT = round(NOON * 1e6)
 S = 1_000_000

@@ -17,7 +17,7 @@ from taskledger.ledger.answers import Span
 from taskledger.ledger.presence import begin, listen
 from taskledger.ledger.query import event_counts, quarantined, stretches, task, workers
 from taskledger.ledger.record import Batch, Position, Recorded, record
-from taskledger.tasks import State
+from taskledger.states import State
 
 NOON_AT = round(NOON * 1e6)
 EVERYTHING = Span(0, 2**62)

@@ -14,7 +14,8 @@ from taskledger.ledger import schema
 from taskledger.ledger.labels import Kind
 from taskledger.ledger.search import condition, id_begins, parse
 from taskledger.ledger.search.condition import MAX_NAMES
-from taskledger.tasks import State, project
+from taskledger.states import State
+from taskledger.tasks import project
 
 #: 2026-11-22 12:00:00 UTC
 NOW_AT = 1_795_348_800_000_000

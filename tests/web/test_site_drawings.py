@@ -17,7 +17,7 @@ from taskledger.ledger.answers import (
     TaskRow,
     TickRow,
 )
-from taskledger.tasks import State
+from taskledger.states import State
 from taskledger_web import charts, family, strip, timeline
 
 UTC = ZoneInfo("UTC")

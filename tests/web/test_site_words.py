@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from taskledger.tasks import State
+from taskledger.states import State
 from taskledger_web import phrases, reprs, span, text, times, tracebacks, words
 
 UTC = ZoneInfo("UTC")

@@ -3,7 +3,7 @@
 from markupsafe import Markup
 
 from taskledger.ledger.answers import Count, Coverage, TaskRow
-from taskledger.tasks import State
+from taskledger.states import State
 from taskledger_web import links, recorded, reprs, searching, text, times
 from taskledger_web.asking import opening
 from taskledger_web.view import page_range, view

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from taskledger.ledger import query
 from taskledger.ledger.answers import TaskDetail
-from taskledger.tasks import State
+from taskledger.states import State
 from taskledger_web.asking import ask
 from taskledger_web.words import Word
 

@@ -7,7 +7,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from taskledger.ledger import kept, query
 from taskledger.ledger.answers import Coverage, RunRow, Span, TaskDetail
-from taskledger.tasks import State
+from taskledger.states import State
 from taskledger_web import family, links, reprs, silence, timeline, times, tracebacks, words
 from taskledger_web.asking import ask
 from taskledger_web.text import SHOWN, shortened

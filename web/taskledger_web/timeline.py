@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from taskledger.ledger.answers import RunRow, Span, TaskDetail
-from taskledger.tasks import State
+from taskledger.states import State
 from taskledger_web import times, words
 from taskledger_web.charts import share
 from taskledger_web.text import cause, cut, exception_class

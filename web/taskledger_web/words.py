@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from taskledger.ledger.answers import RelatedTask, RunRow, TaskRow
-from taskledger.tasks import State
+from taskledger.states import State
 from taskledger_web import times
 
 

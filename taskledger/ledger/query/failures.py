@@ -9,7 +9,7 @@ from taskledger.ledger import schema
 from taskledger.ledger.answers import FailureGroup, Span
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind
-from taskledger.tasks import State
+from taskledger.states import State
 
 #: groups that are listed
 MAX_GROUPS = 200

@@ -23,7 +23,7 @@ from taskledger.ledger.answers import (
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Labels
 from taskledger.ledger.search import Expression, condition, id_begins
-from taskledger.tasks import State
+from taskledger.states import State
 
 #: tasks of the span, newest first, that facets are counted over
 FACET_SAMPLE = 100_000

@@ -11,7 +11,7 @@ from taskledger.ledger.answers import RelatedTask, SessionRow, Span, WorkerRow
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind
 from taskledger.ledger.query.listening import coverage
-from taskledger.tasks import State
+from taskledger.states import State
 from taskledger.workers import lost_after_s
 
 #: sessions of a worker that are listed

@@ -4,7 +4,7 @@ from difflib import get_close_matches
 from enum import Enum, auto
 from typing import Final
 
-from taskledger.tasks import State
+from taskledger.states import State
 
 
 class Takes(Enum):

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, literal_column, or_, select
 
 from taskledger.ledger import schema
-from taskledger.tasks import State
+from taskledger.states import State
 
 Condition = ColumnElement[bool]
 

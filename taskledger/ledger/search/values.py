@@ -8,7 +8,7 @@ from taskledger.errors import QueryError
 from taskledger.ledger.search.fields import FIELDS, FLAGS, STATE_WORDS, Takes, state_named, states_like
 from taskledger.ledger.search.times import Clock, Reading, moment, seconds
 from taskledger.ledger.search.tokens import Char, Raw, is_bare, quoted, written
-from taskledger.tasks import State
+from taskledger.states import State
 
 __all__ = ["Clock", "Flag", "IdStart", "Interval", "Pair", "Pattern", "StateIs", "Value", "read_values"]
 
