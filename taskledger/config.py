@@ -88,7 +88,7 @@ class Settings:
     log_level: str = _option("--log-level", "WORD", "Least level logged.", parsing.one_of(*LOG_LEVELS), default="info")
     log_format: str = _option("--log-format", "WORD", "text or json.", parsing.one_of(*LOG_FORMATS), default="text")
     batch_size: int = _option(
-        "--batch-size", "NUMBER", "Most events in one transaction.", parsing.whole_number(1, 100_000), default=2000
+        "--batch-size", "NUMBER", "Most events in one transaction.", parsing.whole_number(1, 100_000), default=3000
     )
     batch_wait_s: float = _option(
         "--batch-wait", "SECONDS", "Longest that an event waits for others.", parsing.seconds, default=0.2

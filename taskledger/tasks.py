@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 from taskledger import runs
 from taskledger.events import TASK_EVENT_TYPES, Event
 from taskledger.runs import Run, retries_of, runtime_of, small
-from taskledger.states import ENDS, RANK, SILENT_TYPES, State
+from taskledger.states import RANK, SILENT_TYPES, State
 from taskledger.texts import kept, moment, name
+
 
 class Task(NamedTuple):
     """What is known of one task id; times in microseconds since the epoch, texts as Celery's reprs, cut with a mark."""

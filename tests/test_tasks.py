@@ -232,8 +232,7 @@ KINDS = st.sampled_from(["sent", "received", "started", "succeeded", *(kind.remo
         st.lists(st.tuples(KINDS, st.booleans(), SAID), min_size=1, max_size=5),
         st.tuples(SAID, SAID, SAID, SAID).map(
             lambda said: [
-                (kind, False, one)
-                for kind, one in zip(("sent", "received", "started", "succeeded"), said, strict=True)
+                (kind, False, one) for kind, one in zip(("sent", "received", "started", "succeeded"), said, strict=True)
             ]
         ),
     )

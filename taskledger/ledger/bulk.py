@@ -58,17 +58,16 @@ def select_in(
     """The rows of `select … WHERE column IN (values) after`, asked in pieces; values are bytes."""
     found: list[Any] = []
     for chunk in dialects.chunks(values):
-        found += connection.exec_driver_sql(
-            f"{select} WHERE {column} {_in(connection, len(chunk))} {after}", tuple(chunk)
-        )
+        where, parameters = _in(connection, chunk)
+        found += connection.exec_driver_sql(f"{select} WHERE {column} {where} {after}", parameters)
     return found
 
 
 def delete_in(connection: Connection, table: Table, column: str, values: Sequence[bytes], *, after: str = "") -> None:
     """Delete the rows that have one of the values in the column."""
     for chunk in dialects.chunks(values):
-        where = f"WHERE {column} {_in(connection, len(chunk))} {after}"
-        connection.exec_driver_sql(f"DELETE FROM {table.name} {where}", tuple(chunk))
+        where, parameters = _in(connection, chunk)
+        connection.exec_driver_sql(f"DELETE FROM {table.name} WHERE {column} {where} {after}", parameters)
 
 
 def _mark(connection: Connection) -> str:
@@ -80,8 +79,12 @@ def _in_marks(mark: str, number: int) -> str:
     return f"IN ({', '.join([mark] * number)})"
 
 
-def _in(connection: Connection, number: int) -> str:
-    return _in_marks(_mark(connection), number)
+def _in(connection: Connection, values: Sequence[bytes]) -> tuple[str, tuple[Any, ...]]:
+    """What a column is compared with, and the parameters of that."""
+    if connection.dialect.name == "postgresql":
+        # One parameter, and one text for any number of values, which is parsed and planned once.
+        return "= ANY(%s)", (list(values),)
+    return _in_marks(_mark(connection), len(values)), tuple(values)
 
 
 def _insert_in_chunks(connection: Connection, table: Table, rows: Sequence[Row]) -> None:

@@ -144,14 +144,16 @@ class Gathering:
 def read(delivery: Delivery) -> list[Event | Malformed]:
     """The events of one message; what must not be decoded is set aside as it is."""
     if delivery.is_enveloped:
-        return read(_opened(delivery))
+        return read(opened(delivery))
     if delivery.refused is not None:
         return [refuse(delivery.body, delivery.refused, REFUSALS[delivery.refused])]
     return decode(delivery.body, delivery.content_type, delivery.content_encoding, delivery.accept)
 
 
-def _opened(delivery: Delivery) -> Delivery:
-    """What is in the envelope."""
+def opened(delivery: Delivery) -> Delivery:
+    """The message in the envelope, where there is one around it."""
+    if not delivery.is_enveloped:
+        return delivery
     message = published(delivery.body)
     return delivery._replace(
         body=message.body,

@@ -30,6 +30,8 @@ PREFETCH_BATCHES, MAX_PREFETCH = 4, 10_000
 LOOK_EVERY_S, CLAIM_EVERY_S, COUNT_EVERY_S = 5.0, 10.0, 5.0
 #: messages read at once to see whether anything is waiting
 LOOK = 100
+#: times that it is looked before something is taken to be waiting still
+LOOKS = 5
 #: senders that are remembered as not writing to the stream
 MAX_OUTSIDERS = 100
 OUTSIDER_ADVICE = "they are lost while no recorder listens; install taskledger.integrations.durable there"
@@ -86,7 +88,11 @@ class RedisSource(KombuSource):
         return Promise.COUNTED_LOSS if self._stream is None else Promise.DURABLE_IN_PART
 
     def is_drained(self) -> bool:
-        if not self._heard and not self._lost:
+        self._is_silent = False
+        for _ in range(LOOKS):
+            # Copies of what the stream has may be all that comes for a while.
+            if self._heard or self._lost or self._is_silent:
+                break
             self._limit = LOOK
             self._read(READY_S)
         subscriber, stream = self._subscriber, self._stream

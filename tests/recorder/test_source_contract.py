@@ -11,6 +11,7 @@ import wires
 from wires import Wire, hear
 
 from taskledger.errors import SourceLost
+from taskledger.recorder.batch import opened
 
 
 def made(request: pytest.FixtureRequest) -> Iterator[Wire]:
@@ -82,7 +83,7 @@ class TestReceive:
             if len(heard) == 1000:
                 break
 
-        assert sent == read(heard)
+        assert sent == read(list(map(opened, heard)))
         assert source.receive(70, 0.05) == []
 
     def test_what_it_says_of_a_message(self, wire: Wire) -> None:

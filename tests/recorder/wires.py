@@ -16,6 +16,7 @@ from redis import Redis
 from taskledger.config import Settings
 from taskledger.integrations import durable
 from taskledger.recorder import brokers
+from taskledger.recorder.batch import opened
 from taskledger.recorder.source import Delivery, Source
 from taskledger.recorder.stub import StubSource
 
@@ -166,7 +167,7 @@ def hear(source: Source, number: int, *, limit: int = 1000) -> list[Delivery]:
     """The next so many deliveries; fails when they do not come."""
     heard: list[Delivery] = []
     for _ in range(600):
-        heard += source.receive(min(limit, number - len(heard)), 0.05)
+        heard += map(opened, source.receive(min(limit, number - len(heard)), 0.05))
         if len(heard) >= number:
             return heard
     pytest.fail(f"only {len(heard)} of {number} messages came")
