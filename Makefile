@@ -11,6 +11,8 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 #: given to pytest, e.g. make test ARGS="-k recorder -x"
 ARGS :=
+# Tests mostly wait for services: two at a time take half as long. A file stays together, for what its tests share.
+TOGETHER := --numprocesses auto --dist loadfile
 
 help: ## what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -19,14 +21,14 @@ demo: $(STAMP) ## see it work: a worker, beat, recorder and site of its own
 	@$(RUN) -m taskledger demo $(ARGS)
 
 test: $(STAMP) ## run the tests, on the services that are there
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest $(TOGETHER) $(ARGS)
 
 check: $(STAMP) ## all that CI runs: lint, format, types, directions, tests
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) -m pytest $(TOGETHER) $(ARGS)
 
 bench: $(STAMP) ## measure: events a second beside Flower, bytes a task, time to the commit, what redaction and the import cost
 	@sh scripts/install $(VENV) bench
