@@ -25,6 +25,7 @@ COMMANDS = {
     "failures": "questions",
     "schedules": "expectations",
     "workers": "expectations",
+    "gaps": "completeness",
     "check": "check",
     "queue": "queue",
     "db": "database",

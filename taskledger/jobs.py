@@ -17,7 +17,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from taskledger import app, redaction
 from taskledger.config import Settings
 from taskledger.errors import TaskledgerError
-from taskledger.ledger import Ledger, leases, retain, schedule_store
+from taskledger.ledger import Ledger, gaps, leases, retain, schedule_store
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 PRUNE_EVERY_S = 3600
 READ_EVERY_S = 60
 JUDGE_EVERY_S = 10
+COMPARE_EVERY_S = 5
 #: seconds that a job in progress gets to end
 JOIN_S = 2.0
 
@@ -42,7 +43,7 @@ def start(settings: Settings, ledger: Ledger) -> Callable[[], None]:
     running = _Running()
     holder = f"{settings.recorder_name}:{os.getpid()}:{uuid4().hex[:8]}"
     scheduler = _scheduler()
-    for job, every_s in ((_read_schedule, READ_EVERY_S), (_judge, JUDGE_EVERY_S), (_prune, PRUNE_EVERY_S)):
+    for job, every_s in _TIMETABLE:
         work = partial(_run, job, settings, ledger, stop, running, holder)
         scheduler.add_job(work, "interval", seconds=every_s, id=_name(job), next_run_time=datetime.now(UTC))
     scheduler.start()
@@ -148,7 +149,21 @@ def _judge(_settings: Settings, ledger: Ledger, _stop: threading.Event) -> None:
     schedule_store.judge_due(ledger, _now_at())
 
 
+def _compare(_settings: Settings, ledger: Ledger, _stop: threading.Event) -> None:
+    changed = gaps.compare(ledger, _now_at())
+    if changed:
+        log.info("%d gaps are new or changed", changed, extra={"action": "gaps_found", "changed": changed})
+
+
 def _prune(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
     pruned = retain.prune(ledger, settings.retention, _now_at(), stop=stop)
     if str(pruned) != "nothing":
         log.info("pruned %s", pruned, extra={"action": "pruned"})
+
+
+_TIMETABLE: tuple[tuple[Job, float], ...] = (
+    (_read_schedule, READ_EVERY_S),
+    (_judge, JUDGE_EVERY_S),
+    (_compare, COMPARE_EVERY_S),
+    (_prune, PRUNE_EVERY_S),
+)

@@ -1,4 +1,4 @@
-"""The commands that judge, by exit code: check recorder."""
+"""The commands that judge, by exit code: check recorder; check completeness is in completeness.py."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from taskledger.commands.asking import CANNOT_TELL, Asking, asking, question
+from taskledger.commands.completeness import completeness_command
 from taskledger.commands.output import note, plain, print_json
 from taskledger.logs import one_line
 from taskledger.retention import duration_text, parse_duration
@@ -75,6 +76,7 @@ def recorder_command(ctx: click.Context, as_json: bool, max_lag_s: float, named:
 
 
 check_command.add_command(recorder_command)
+check_command.add_command(completeness_command)
 
 
 def _code(judged: list[Judged]) -> int:

@@ -209,6 +209,38 @@ coverage = _table(
     Index("ix_coverage_until_at", "until_at"),
 )
 
+#: how far a worker's own counts are compared with what was recorded of it; the life of its process that counts now
+worker_count = _table(
+    "worker_count",
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    Column("cluster_id", Integer, primary_key=True, autoincrement=False),
+    Column("pid", Moment, nullable=False),
+    Column("counted_at", Moment, nullable=False),
+    Column("processed", Moment, nullable=False),
+    Column("ended", Moment, nullable=False),
+    Column("starts_missing", Moment, nullable=False),
+    Column("ends_missing", Moment, nullable=False),
+    Column("is_over", Boolean, nullable=False),
+)
+
+#: starts and ends of tasks that a worker counted between two of its signs and that nobody recorded
+gap = _table(
+    "gap",
+    Column("id", Key, primary_key=True, autoincrement=True),
+    Column("from_at", Moment, nullable=False),
+    Column("to_at", Moment, nullable=False),
+    Column("pid", Moment, nullable=False),
+    Column("cluster_id", Integer, nullable=False),
+    Column("host_id", Integer, nullable=False),
+    Column("starts", Integer, nullable=False),
+    Column("ends", Integer, nullable=False),
+    Column("starts_heard", Integer, nullable=False),
+    Column("ends_heard", Integer, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("cause", LongText, nullable=False),
+    Index("ix_gap_to_at", "to_at"),
+)
+
 #: what beat promised: one row a name
 schedule_entry = _table(
     "schedule_entry",

@@ -1,5 +1,6 @@
 """The named questions: each takes an open ledger and answers with frozen values; no SQL leaves this package."""
 
+from taskledger.ledger.query.completeness import completeness, gaps
 from taskledger.ledger.query.failures import failure_group, failure_groups
 from taskledger.ledger.query.health import event_counts, quarantine_count, quarantined, stats
 from taskledger.ledger.query.listening import clusters, coverage, recorders, status, stretches
@@ -9,12 +10,14 @@ from taskledger.ledger.schedule_store import schedule, schedules
 
 __all__ = [
     "clusters",
+    "completeness",
     "count_tasks",
     "coverage",
     "event_counts",
     "facets",
     "failure_group",
     "failure_groups",
+    "gaps",
     "histogram",
     "quarantine_count",
     "quarantined",
