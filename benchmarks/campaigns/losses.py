@@ -265,10 +265,12 @@ def feeding(broker_url: str, rate: float, seed: int) -> Iterator[None]:
 
 def _judge(pool: str, spans: list[Outage], heard: list[Heard], database_url: str) -> Outcome:
     with open_ledger(database_url) as ledger:
-        compared_at = query.completeness(ledger, Span(0, 2**62), time.time_ns() // 1000).compared_at or 0
+        proof = query.completeness(ledger, Span(0, 2**62), time.time_ns() // 1000)
         gaps = [gap for gap in query.gaps(ledger, Span(0, 2**62)) if gap.kind == "lost"]
         stored = _stored(ledger)
-    known = [one for one in heard if one.at * 1e6 < compared_at]
+    # What happened before anybody recorded is not promised.
+    began_at = proof.coverage.began_at or 0
+    known = [one for one in heard if began_at < one.at * 1e6 < (proof.compared_at or 0)]
     lost = [one for one in known if one.key not in stored]
     # An event belongs to the outage that began last before it, or within two heartbeats after.
     true = [[0, 0] for _ in spans]

@@ -123,3 +123,15 @@ def _add_tasks(
         if row.at > from_at:
             one = found[row.host_id]
             (one.starts if kind == START else one.ends).append(row.at)
+
+
+def compared_at(connection: Connection, cluster_id: int) -> int | None:
+    """Up to where the counts of a cluster's workers are compared; None when they never were."""
+    done_at: int | None = connection.scalar(
+        select(schema.mark.c.value).where(schema.mark.c.name == compared_mark(cluster_id))
+    )
+    return done_at
+
+
+def compared_mark(cluster_id: int) -> str:
+    return f"compared_at:{cluster_id}"

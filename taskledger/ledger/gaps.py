@@ -11,15 +11,14 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from taskledger.ledger import dialects, schema
 from taskledger.ledger.answers import Span
-from taskledger.ledger.counted import Told, told
+from taskledger.ledger.counted import Told, compared_at, compared_mark, told
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.presence import SILENCE
+from taskledger.ledger.proofs import LOST, UNANNOUNCED
 from taskledger.ledger.query.listening import coverage
 from taskledger.losses import Counted, Missing, begin, begins_anew, count, lives
 from taskledger.workers import DEFAULT_FREQ_S, lost_after_s
 
-#: kinds of gaps: events that were sent while nobody listened, or could not be sent; and such as are never sent
-LOST, UNANNOUNCED = "lost", "unannounced"
 NO_TASK_EVENTS = "the worker does not send task events: start it with -E"
 NOT_ANNOUNCED = "the worker did not announce them: not started with -E, send_events=False, or ended by Ignore or Reject"
 #: microseconds that are compared in one go, at most; and how long a worker may be away and be counted on
@@ -116,16 +115,6 @@ def _done_at(connection: Connection, cluster_id: int) -> int | None:
     return done_at
 
 
-def compared_at(connection: Connection, cluster_id: int) -> int | None:
-    """Up to where the counts of a cluster's workers are compared; None when they never were."""
-    done_at: int | None = connection.scalar(select(schema.mark.c.value).where(schema.mark.c.name == _mark(cluster_id)))
-    return done_at
-
-
-def _mark(cluster_id: int) -> str:
-    return f"compared_at:{cluster_id}"
-
-
 def _nodes(connection: Connection, cluster_id: int) -> dict[int, _Node]:
     rows = connection.execute(select(schema.worker_count).where(W.cluster_id == cluster_id))
     return {
@@ -191,7 +180,9 @@ def _keep(ledger: Ledger, cluster_id: int, to_at: int, found: Sequence[_Found], 
     told_why = [_why(ledger, cluster_id, said.get(host_id, _Said()), missing) for host_id, missing, _ in gaps]
     rows = [{"host_id": one.node.host_id, "cluster_id": cluster_id, **_row_of(one.node)} for one in found]
     with ledger.write() as connection:
-        connection.execute(dialects.upsert(connection, schema.mark), [{"name": _mark(cluster_id), "value": to_at}])
+        connection.execute(
+            dialects.upsert(connection, schema.mark), [{"name": compared_mark(cluster_id), "value": to_at}]
+        )
         if rows:
             connection.execute(dialects.upsert(connection, schema.worker_count), rows)
         for (host_id, missing, tale), (kind, cause) in zip(gaps, told_why, strict=True):

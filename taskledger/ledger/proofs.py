@@ -6,6 +6,8 @@ from taskledger.ledger.answers import Coverage, Micros
 
 #: verdicts on a span
 COMPLETE, MISSING, UNKNOWN = "complete", "missing", "cannot tell"
+#: kinds of gaps: events that were sent while nobody listened, or could not be sent; and such as are never sent
+LOST, UNANNOUNCED = "lost", "unannounced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,9 @@ class Completeness:
     @property
     def lost(self) -> int:
         """Events that are missing and should be there."""
-        return sum(gap.events for gap in self.gaps if gap.kind == "lost")
+        return sum(gap.events for gap in self.gaps if gap.kind == LOST)
 
     @property
     def unannounced_starts(self) -> int:
         """Tasks that ran without a word."""
-        return sum(gap.starts for gap in self.gaps if gap.kind != "lost")
+        return sum(gap.starts for gap in self.gaps if gap.kind != LOST)

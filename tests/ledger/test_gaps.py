@@ -9,6 +9,7 @@ from sqlalchemy import select
 from stories import NOON, decoded, raw
 
 from taskledger.ledger import gaps, presence, schema
+from taskledger.ledger.proofs import LOST, UNANNOUNCED
 from taskledger.ledger.record import Batch, Position, record
 
 S = 1_000_000
@@ -107,7 +108,7 @@ def test_an_outage_is_counted_exactly(ledger, shift_s):
     (gap,) = found(ledger)
 
     assert (gap.starts, gap.ends) == (started(away), ended(away))
-    assert (gap.kind, gap.cause) == (gaps.LOST, "lost the connection")
+    assert (gap.kind, gap.cause) == (LOST, "lost the connection")
     assert gap.from_at <= START_AT + round((20.3 + shift_s) * S) < START_AT + round((26.1 + shift_s) * S) <= gap.to_at
 
 
@@ -153,7 +154,7 @@ def test_a_worker_that_lost_its_broker(ledger):
     compare(ledger, 60)
     (gap,) = found(ledger)
 
-    assert (gap.starts, gap.ends, gap.kind) == (started(lost), ended(lost), gaps.LOST)
+    assert (gap.starts, gap.ends, gap.kind) == (started(lost), ended(lost), LOST)
     assert "lost its broker" in gap.cause
 
 
@@ -167,7 +168,7 @@ def test_what_is_never_announced_is_no_loss(ledger):
     compare(ledger, 60)
     rows = found(ledger)
 
-    assert {row.kind for row in rows} == {gaps.UNANNOUNCED}
+    assert {row.kind for row in rows} == {UNANNOUNCED}
     assert sum(row.starts for row in rows) == len(quiet)
 
 

@@ -1,6 +1,6 @@
 """What can be proven of a span, in words: complete, so many events missing, or not known and why."""
 
-from taskledger.ledger.proofs import COMPLETE, MISSING, Completeness, GapRow
+from taskledger.ledger.proofs import COMPLETE, LOST, MISSING, Completeness, GapRow
 from taskledger_web import recorded, times
 from taskledger_web.view import View
 
@@ -31,7 +31,7 @@ def _missing(proof: Completeness) -> str:
 
 
 def _named(proof: Completeness, seen: View) -> str:
-    wanted = [gap for gap in proof.gaps if gap.kind == "lost"] or [gap for gap in proof.gaps if gap.starts]
+    wanted = [gap for gap in proof.gaps if gap.kind == LOST] or [gap for gap in proof.gaps if gap.starts]
     most = sorted(wanted, key=lambda gap: -gap.events)[:_NAMED]
     words = [
         f"{gap_words(gap)} of {gap.worker}"
@@ -55,7 +55,7 @@ def _why_unknown(proof: Completeness, seen: View) -> str:
 
 def _rest(proof: Completeness) -> str:
     """Ends that Celery never tells are no loss, but said."""
-    ends = sum(gap.ends for gap in proof.gaps if gap.kind != "lost")
+    ends = sum(gap.ends for gap in proof.gaps if gap.kind != LOST)
     return f" {_number(ends, 'task')} ended without a word (Ignore, or Reject)." if ends else ""
 
 

@@ -6,10 +6,10 @@ from sqlalchemy import Connection, select
 
 from taskledger.ledger import schema
 from taskledger.ledger.answers import Coverage, Span
+from taskledger.ledger.counted import compared_at
 from taskledger.ledger.engine import Ledger
-from taskledger.ledger.gaps import LOST, compared_at
 from taskledger.ledger.labels import Kind
-from taskledger.ledger.proofs import COMPLETE, MISSING, UNKNOWN, Completeness, GapRow, Uncounted
+from taskledger.ledger.proofs import COMPLETE, LOST, MISSING, UNKNOWN, Completeness, GapRow, Uncounted
 from taskledger.ledger.query.listening import coverage
 
 #: gaps that are listed
