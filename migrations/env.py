@@ -54,7 +54,14 @@ def migrate(ledger: Ledger) -> None:
     """Run what was asked for in one transaction (MariaDB commits each statement by itself)."""
     with translated(ledger.engine.url), ledger.engine.connect() as connection, alone(connection):
         connection.info["immediate"] = True
-        context.configure(connection=connection, target_metadata=metadata, compare_type=True, render_as_batch=True)
+        context.configure(
+            connection=connection,
+            target_metadata=metadata,
+            compare_type=True,
+            render_as_batch=True,
+            # SQLite can, and its lock must be held from the look at what is there until the last step.
+            transactional_ddl=connection.dialect.name in ("sqlite", "postgresql"),
+        )
         with context.begin_transaction():
             context.run_migrations()
 

@@ -67,21 +67,22 @@ def deliver(ledger, events, coverage_id, *, until_s: float) -> None:
     extend(ledger, coverage_id, until_s)
 
 
-def extend(ledger, coverage_id, until_s: float, recorder_id: int = 1) -> None:
+def extend(ledger, coverage_id, until_s: float) -> None:
     until_at = START_AT + round(until_s * S)
     position = Position(coverage_id, until_at)
-    presence.extend(ledger, position, recorder_id=recorder_id, seen_at=until_at, lag_s=0.1, recorded=1)
+    presence.extend(ledger, position, recorder_id=recorder_of(ledger), seen_at=until_at, lag_s=0.1, recorded=1)
 
 
 def listen(ledger, from_s: float) -> int:
-    if not presence_of(ledger):
-        presence.begin(ledger, "r1", "0.1", START_AT)
-    return presence.listen(ledger, 1, "default", "counted loss", START_AT + round(from_s * S))
+    from_at = START_AT + round(from_s * S)
+    return presence.listen(ledger, recorder_of(ledger), "default", "counted loss", from_at)
 
 
-def presence_of(ledger) -> list[Any]:
+def recorder_of(ledger) -> int:
+    """The number of the one recorder there is."""
     with ledger.read() as connection:
-        return list(connection.execute(select(schema.recorder)))
+        known = connection.scalar(select(schema.recorder.c.id))
+    return known or presence.begin(ledger, "r1", "0.1", START_AT)
 
 
 def found(ledger) -> list[Any]:
