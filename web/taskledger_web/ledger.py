@@ -4,7 +4,7 @@ from flask import Blueprint, render_template
 
 from taskledger.ledger import query
 from taskledger.ledger.answers import Span
-from taskledger_web import charts, recorded, setup, times
+from taskledger_web import charts, proven, recorded, setup, times
 from taskledger_web.asking import ask
 from taskledger_web.view import View, recorder_status, view
 
@@ -37,7 +37,14 @@ def page() -> str:
         ),
         column_zone=seen.zone_word,
         **_coverage(seen),
+        **_missing(seen),
     )
+
+
+def _missing(seen: View) -> dict[str, object]:
+    """What workers counted and nobody recorded."""
+    proof = ask(query.completeness, Span(seen.now_at - DAYS * _DAY, seen.now_at), seen.now_at)
+    return {"proof": proven.sentence(proof, seen), "gaps": proof.gaps, "missing_days": DAYS}
 
 
 def _coverage(seen: View) -> dict[str, object]:

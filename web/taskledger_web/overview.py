@@ -6,7 +6,7 @@ from flask import Blueprint, render_template
 
 from taskledger.ledger import query
 from taskledger.ledger.answers import Bucket, Coverage, RecorderStatus, ScheduleRow, Span, WorkerRow
-from taskledger_web import histograms, links, problems, setup, strip, times
+from taskledger_web import histograms, links, problems, proven, setup, strip, times
 from taskledger_web.asking import ask
 from taskledger_web.span import Range
 from taskledger_web.strip import Verdict
@@ -23,13 +23,14 @@ def page() -> str:
     """Everything at a glance."""
     seen, span = view(), page_range()
     status = recorder_status()
-    coverage = ask(query.coverage, span.shown, view().now_at)
+    proof = ask(query.completeness, span.shown, seen.now_at)
+    coverage = proof.coverage
     if coverage.began_at is None:
         return render_template("setup.html", checks=setup.checks(status, (), (), 0))
     groups = ask(query.failure_groups, span.asked, parts=24)
     workers = ask(query.workers, seen.now_at)
     judged = _judged(ask(query.schedules, seen.now_at, ticks=30))
-    found = problems.find(status, coverage, groups, workers, judged, seen)
+    found = problems.find(status, proof, groups, workers, judged, seen)
     return render_template(
         "overview.html",
         problems=found,
@@ -45,7 +46,8 @@ def page() -> str:
         pitch=strip.PITCH,
         marks=strip.MARKS,
         column_zone=times.zone_word(seen.zone, span.shown.from_at, span.shown.to_at),
-        **_throughput(span, coverage, seen),
+        proof=proven.sentence(proof, seen),
+        **_throughput(span, coverage, proven.drawn(coverage, proof.gaps), seen),
     )
 
 
@@ -63,8 +65,8 @@ def _judged(rows: tuple[ScheduleRow, ...]) -> list[tuple[ScheduleRow, Verdict]]:
     return sorted(judged, key=lambda pair: (-pair[1].mark.rank, pair[0].next_due_at or never, pair[0].name))
 
 
-def _throughput(asked: Range, coverage: Coverage, seen: View) -> dict[str, object]:
-    chart, buckets = histograms.histogram(None, asked, coverage, seen, _link_to, height=72)
+def _throughput(asked: Range, coverage: Coverage, drawn: Coverage, seen: View) -> dict[str, object]:
+    chart, buckets = histograms.histogram(None, asked, drawn, seen, _link_to, height=72)
     return {
         "coverage": coverage,
         "chart": chart,

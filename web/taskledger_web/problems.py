@@ -4,12 +4,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from taskledger.ledger.answers import Coverage, FailureGroup, RecorderStatus, ScheduleRow, WorkerRow
+from taskledger.ledger.proofs import LOST, Completeness
 from taskledger_web import links, recorded, strip, times
 from taskledger_web.strip import Verdict
 from taskledger_web.view import View
 
 #: seconds of the range that may go unrecorded before it is a problem of its own
 _SMALL_GAP_S = 60.0
+#: workers that are named in one sentence
+_FEW = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Overall:
 
 def find(
     status: RecorderStatus,
-    coverage: Coverage,
+    proof: Completeness,
     groups: Sequence[FailureGroup],
     workers: Sequence[WorkerRow],
     judged: Sequence[tuple[ScheduleRow, Verdict]],
@@ -45,10 +48,18 @@ def find(
         *_recorder(status, seen),
         *_lost(workers, seen),
         *_schedules(judged, seen),
-        *_gaps(coverage, seen),
+        *_gaps(proof.coverage, seen),
+        *_missing(proof),
         *_silent(workers),
         *_failures(groups),
     ]
+
+
+def _missing(proof: Completeness) -> Iterable[Problem]:
+    if proof.lost:
+        workers = sorted({gap.worker for gap in proof.gaps if gap.kind == LOST})
+        text = f"missing: starts and ends of tasks that {', '.join(workers[:_FEW])} counted and nobody recorded."
+        yield Problem("lost", "triangle", f"{proof.lost:,} events", text, links.to("ledger.page"))
 
 
 def verdict(found: Sequence[Problem], status: RecorderStatus, seen: View) -> Overall:

@@ -1,5 +1,9 @@
 """What can be proven of a span, in words: complete, so many events missing, or not known and why."""
 
+from collections.abc import Iterable
+from dataclasses import replace
+
+from taskledger.ledger.answers import Coverage, Hole
 from taskledger.ledger.proofs import COMPLETE, LOST, MISSING, Completeness, GapRow
 from taskledger_web import recorded, times
 from taskledger_web.view import View
@@ -16,6 +20,16 @@ def sentence(proof: Completeness, seen: View) -> str:
     if proof.verdict == MISSING:
         return f"{_missing(proof)}: {_named(proof, seen)}.{_rest(proof)}"
     return f"Cannot tell whether all was recorded: {_why_unknown(proof, seen)}.{_rest(proof)}"
+
+
+def drawn(coverage: Coverage, gaps: Iterable[GapRow]) -> Coverage:
+    """The coverage as it is drawn on an axis of time: with the gaps in which events are known to be missing."""
+    missing = [
+        Hole(gap.from_at, gap.to_at, f"{gap_words(gap)} of {gap.worker} missing; {gap.cause}")
+        for gap in gaps
+        if gap.kind == LOST
+    ]
+    return replace(coverage, holes=tuple(sorted([*coverage.holes, *missing], key=lambda hole: hole.from_at)))
 
 
 def gap_words(gap: GapRow) -> str:
@@ -45,11 +59,11 @@ def _named(proof: Completeness, seen: View) -> str:
 def _why_unknown(proof: Completeness, seen: View) -> str:
     if not proof.coverage.is_whole:
         return recorded.sentence(proof.coverage, seen).rstrip(".").lower()
+    if proof.compared_at is None:
+        return "the counts of workers were never compared; `taskledger record` does it, unless it runs with --no-jobs"
     if proof.uncounted:
         names = ", ".join(one.worker for one in proof.uncounted[:_NAMED])
         return f"{names}: {proof.uncounted[0].why}"
-    if proof.compared_at is None:
-        return "the counts of workers were never compared; `taskledger record` does it, unless it runs with --no-jobs"
     return f"the counts of workers are compared only up to {times.stamp(proof.compared_at, seen.zone, seen.now_at)}"
 
 
