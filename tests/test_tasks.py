@@ -1,6 +1,7 @@
 """The projection of a task: right for real stories, and the same for any order and repetition of their events."""
 
 import itertools
+import random
 
 import pytest
 from hypothesis import given, settings
@@ -66,6 +67,17 @@ def test_any_order_of_a_seven_event_story_is_one_task():
     expected = project(TASK, story)
 
     assert all(project(TASK, order) == expected for order in itertools.permutations(story))
+
+
+def test_ten_thousand_shuffles():
+    """Ten thousand shuffles of a retried task's events, some of them twice or three times, end in one answer."""
+    chance = random.Random(2611)
+    story = decoded(*retried_twice())
+    expected = project(TASK, story)
+    for _ in range(10_000):
+        told = [event for event in story for _ in range(chance.randint(1, 3))]
+        chance.shuffle(told)
+        assert project(TASK, told) == expected
 
 
 @settings(max_examples=300, deadline=None)
