@@ -1,11 +1,11 @@
 """What was recorded of workers in a span: their signs, and each start and end of a task, for comparing both."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from taskledger import bodies
 from taskledger.events import WORKER_EVENT_TYPES, first_id_at, integer, restore
@@ -16,6 +16,8 @@ from taskledger.states import ENDS
 
 #: microseconds before a span in which ends are looked at as well, to know one that is told twice
 TWICE = 5_000_000
+#: rows in one go
+PAGE = 5_000
 START = "task-started"
 #: an end of these kinds may be told twice, and only the first counts (Celery 5.7: `tests/test_tasks.py`)
 _TOLD_TWICE = frozenset({"task-failed", "task-revoked", "task-rejected"})
@@ -40,33 +42,94 @@ def told(
     connection: Connection, labels: Labels, cluster_id: int, from_at: int, to_at: int, host_id: int | None = None
 ) -> dict[int, Told]:
     """Host -> what was recorded of it after one moment and up to another; of all hosts, or of one."""
-    types = {name: number for name in (*WORKER_EVENT_TYPES, START, *ENDS) if (number := _known(labels, name))}
+    types = {number: name for name in (*WORKER_EVENT_TYPES, START, *ENDS) if (number := labels.find(Kind.TYPE, name))}
     span = (E.id >= first_id_at(from_at - TWICE)) & (E.id < first_id_at(to_at + 1000)) & (E.cluster_id == cluster_id)
-    mine = span & E.type_id.in_(types.values()) & (E.host_id.is_not(None) if host_id is None else E.host_id == host_id)
-    rows = connection.execute(select(E.at, E.type_id, E.host_id, E.task_id, E.id).where(mine).order_by(E.id)).all()
-    names = {number: name for name, number in types.items()}
-    found: dict[int, Told] = defaultdict(Told)
-    _add_signs(
-        connection, found, [row for row in rows if names[row.type_id] in WORKER_EVENT_TYPES and row.at > from_at]
-    )
-    tasks = [row for row in rows if names[row.type_id] not in WORKER_EVENT_TYPES]
-    tasks.sort(key=lambda row: row.at)
-    _add_tasks(found, tasks, names, _never_began(connection, tasks, names), from_at)
-    for one in found.values():
-        one.signs = sorted(sign for sign in one.signs if sign.at <= to_at)
-    return found
+    mine = span & E.type_id.in_(types) & (E.host_id.is_not(None) if host_id is None else E.host_id == host_id)
+    taking = _Taking(connection, types, from_at, to_at)
+    for rows in _pages(connection, mine):
+        taking.take(rows)
+    for one in taking.found.values():
+        one.signs.sort()
+        one.starts.sort()
+        one.ends.sort()
+    return taking.found
 
 
-def _known(labels: Labels, name: str) -> int | None:
-    return labels.find(Kind.TYPE, name)
+def _pages(connection: Connection, mine: ColumnElement[bool]) -> Iterator[Sequence[Any]]:
+    """The rows by time, some thousands at once, so that a busy cluster takes little memory; no millisecond is cut."""
+    columns = select(E.at, E.type_id, E.host_id, E.task_id, E.id).order_by(E.id).limit(PAGE)
+    after = first_id_at(0)
+    while True:
+        rows = connection.execute(columns.where(mine, E.id >= after)).all()
+        if len(rows) < PAGE:
+            yield sorted(rows, key=_moment)
+            return
+        after = first_id_at(rows[-1].at)
+        whole = [row for row in rows if bytes(row.id) < after]
+        # A page of one millisecond is cut all the same.
+        yield sorted(whole or rows, key=_moment)
+        after = after if whole else bytes(rows[-1].id) + b"\0"
 
 
-def _add_signs(connection: Connection, found: dict[int, Told], rows: Sequence[Any]) -> None:
-    stored = _bodies(connection, [row.id for row in rows])
-    for row in rows:
-        sign = sign_of(row.at, stored[bytes(row.id)])
-        if sign is not None:
-            found[row.host_id].signs.append(sign)
+def _moment(row: Any) -> int:
+    at: int = row.at
+    return at
+
+
+@dataclass(slots=True)
+class _Taking:
+    """Takes in what was told, page by page."""
+
+    connection: Connection
+    types: dict[int, str]
+    from_at: int
+    to_at: int
+    found: dict[int, Told] = field(default_factory=lambda: defaultdict(Told))
+    #: (host, task) whose last word was an end that may be told twice; and those that have begun and not ended
+    ended: set[tuple[int, str]] = field(default_factory=set)
+    begun: set[tuple[int, str]] = field(default_factory=set)
+
+    def take(self, rows: Sequence[Any]) -> None:
+        """One page, in the order of its times."""
+        signs = [row for row in rows if self.types[row.type_id] in WORKER_EVENT_TYPES]
+        self._take_signs([row for row in signs if self.from_at < row.at <= self.to_at])
+        tasks = [row for row in rows if self.types[row.type_id] not in WORKER_EVENT_TYPES]
+        doubtful = _bodies(self.connection, [row.id for row in self._doubtful(tasks)])
+        for row in tasks:
+            fields = doubtful.get(bytes(row.id))
+            if fields is None or _had_begun(fields):
+                self._take_task(row, self.types[row.type_id])
+
+    def _take_signs(self, rows: Sequence[Any]) -> None:
+        stored = _bodies(self.connection, [row.id for row in rows])
+        for row in rows:
+            sign = sign_of(row.at, stored[bytes(row.id)])
+            if sign is not None:
+                self.found[row.host_id].signs.append(sign)
+
+    def _doubtful(self, rows: Iterable[Any]) -> Iterator[Any]:
+        """Ends of tasks whose start was not seen: they may never have begun."""
+        for row in rows:
+            kind, key = self.types[row.type_id], (row.host_id, row.task_id)
+            if kind == START:
+                self.begun.add(key)
+            elif kind in _SAYING and key not in self.begun:
+                yield row
+            else:
+                self.begun.discard(key)
+
+    def _take_task(self, row: Any, kind: str) -> None:
+        """A start, or an end that was not told before."""
+        key = (row.host_id, row.task_id)
+        if kind not in _TOLD_TWICE:
+            self.ended.discard(key)
+        elif key in self.ended:
+            return
+        else:
+            self.ended.add(key)
+        if row.at > self.from_at:
+            one = self.found[row.host_id]
+            (one.starts if kind == START else one.ends).append(row.at)
 
 
 def sign_of(at: int, fields: dict[str, Any]) -> Sign | None:
@@ -78,18 +141,6 @@ def sign_of(at: int, fields: dict[str, Any]) -> Sign | None:
     if processed is None or active is None:
         return None
     return Sign(at, integer(fields.get("pid")) or 0, processed, active)
-
-
-def _never_began(connection: Connection, rows: Iterable[Any], names: dict[int, str]) -> set[bytes]:
-    """Ids of the ends of tasks that were not begun: revoked before, or not known to the worker."""
-    begun: set[str] = set()
-    asked: list[bytes] = []
-    for row in rows:
-        if names[row.type_id] == START:
-            begun.add(row.task_id)
-        elif names[row.type_id] in _SAYING and row.task_id not in begun:
-            asked.append(row.id)
-    return {event_id for event_id, fields in _bodies(connection, asked).items() if not _had_begun(fields)}
 
 
 def _had_begun(fields: dict[str, Any]) -> bool:
@@ -105,24 +156,6 @@ def _bodies(connection: Connection, ids: Sequence[bytes]) -> dict[bytes, dict[st
         for row in connection.execute(select(E.id, E.codec, E.body).where(E.id.in_(chunk))):
             found[bytes(row.id)] = restore(bodies.unpack(row.codec, bytes(row.body)))
     return found
-
-
-def _add_tasks(
-    found: dict[int, Told], rows: Iterable[Any], names: dict[int, str], never_began: set[bytes], from_at: int
-) -> None:
-    """Starts and ends, each end once."""
-    ended: set[tuple[int, str]] = set()
-    for row in rows:
-        key, kind = (row.host_id, row.task_id), names[row.type_id]
-        if kind == START:
-            ended.discard(key)
-        elif bytes(row.id) in never_began or (kind in _TOLD_TWICE and key in ended):
-            continue
-        else:
-            ended.add(key)
-        if row.at > from_at:
-            one = found[row.host_id]
-            (one.starts if kind == START else one.ends).append(row.at)
 
 
 def compared_at(connection: Connection, cluster_id: int) -> int | None:
