@@ -199,7 +199,7 @@ class _Redacting:
         clusters = {story.cluster_id for story in stories}
         for cluster_id in sorted(clusters):
             mine = [story for story in stories if story.cluster_id == cluster_id]
-            ids = _lock(connection, cluster_id, [story.id for story in mine])
+            ids = fold.hold(connection, cluster_id, [story.id for story in mine])
             groups = _groups_of(connection, cluster_id, sorted(ids))
             for story in (story for story in mine if story.id in ids):
                 for changes in self._changes(connection, story):
@@ -294,19 +294,6 @@ def _packed(event: Event) -> dict[str, Any]:
 def _names(events: Iterable[Event]) -> set[tuple[Kind, str]]:
     kinds = ((Kind.NAME, "name"), (Kind.QUEUE, "queue"), (Kind.ROUTING_KEY, "routing_key"))
     return {(kind, str(event.fields[key])) for event in events for kind, key in kinds if event.fields.get(key)}
-
-
-def _lock(connection: Connection, cluster_id: int, ids: Sequence[str]) -> set[str]:
-    """Those of the tasks that are still there; nobody else changes them now."""
-    columns = schema.task.c
-    locked: set[str] = set()
-    while True:
-        mine = and_(columns.id.in_(set(ids) - locked), columns.cluster_id == cluster_id)
-        there = set(connection.scalars(select(columns.id).where(mine)))
-        if not there:
-            return locked
-        # A recorder replaces rows: one that it held while we waited is gone, and another is there in its place.
-        locked.update(connection.scalars(select(columns.id).where(mine).order_by(columns.id).with_for_update()))
 
 
 def _groups_of(connection: Connection, cluster_id: int, ids: Sequence[str]) -> list[bytes]:
