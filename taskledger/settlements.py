@@ -88,9 +88,9 @@ def first_said(settlements: Iterable[Settlement], key: str) -> str | None:
     return next((value for value in said if value is not None), None)
 
 
-def _rank(one: Settlement) -> tuple[int, int, int, str]:
+def _rank(one: Settlement) -> tuple[int, int, str]:
     """The better known before the worse, the earlier known before the later; never two alike but for copies."""
-    return (one.settled_by, one.known_at, int(one.state or 0), one.note or "")
+    return (one.settled_by, one.known_at, repr(one))
 
 
 def _ended(run: Run, by: Settlement) -> Run:

@@ -118,7 +118,7 @@ def names(ledger: Ledger, keys: Iterable[Key]) -> dict[str, str | None]:
 
 def write(ledger: Ledger, facts: Mapping[Key, Sequence[Settlement]]) -> None:
     """Keep these facts of (cluster, task) and project the tasks again; what events tell is left as it is."""
-    ledger.labels.intern(settled.names(fact for those in facts.values() for fact in those))
+    ledger.labels.intern(settled.names([fact for those in facts.values() for fact in those]))
     for cluster, ids in _by_cluster(ledger, facts).items():
         for part in dialects.chunks(ids, TASKS_A_STEP):
             mine = {task_id: facts[ledger.labels.value(cluster) or "", task_id] for task_id in part}

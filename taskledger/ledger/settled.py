@@ -1,7 +1,7 @@
 """What was settled: the rows of `settlement` as facts, and facts as rows."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, select, update
@@ -45,7 +45,7 @@ def fact_of(labels: Labels, row: Any) -> Settlement:
     )
 
 
-def names(facts: Iterable[Settlement]) -> set[tuple[Kind, str]]:
+def names(facts: Sequence[Settlement]) -> set[tuple[Kind, str]]:
     """The names that need numbers before these facts can be written."""
     hosts = {(Kind.HOST, fact.worker) for fact in facts if fact.worker}
     return hosts | {(Kind.NAME, fact.name) for fact in facts if fact.name}
