@@ -33,7 +33,7 @@ def test_a_lost_run_is_an_end():
 
 
 def test_the_backends_answer_is_told_as_an_event_would_be():
-    """A success that the backend kept has its result and its time; a failure its exception, traceback and group."""
+    """A success that the backend kept has its result and time, a failure its exception and group."""
     done = fact(State.SUCCESS, SettledBy.BACKEND, at=NOON_AT + 2 * S, is_exact=True, result="7")
     error = fact(State.FAILURE, SettledBy.BACKEND, exception="ValueError('invalid')", traceback=TRACEBACK)
     good, bad = (project(TASK, STARTED, settlements=[one]) for one in (done, error))
@@ -45,7 +45,7 @@ def test_the_backends_answer_is_told_as_an_event_would_be():
 
 @pytest.mark.parametrize("kind", ENDS)
 def test_a_real_event_wins_whenever_it_comes(kind):
-    """Whatever was settled of a run, its own end replaces it without a trace but the mark that something was settled."""
+    """Whatever was settled of a run, its own end replaces it; only the mark stays that something was settled."""
     end = task_event(kind.removeprefix("task-"), NOON + 2, exception="E()", runtime=1.5)
     story = [*STARTED, *decoded(end)]
     facts = [fact(at=NOON_AT), fact(State.FAILURE, SettledBy.BACKEND, exception="wrong()", result="wrong")]

@@ -5,6 +5,7 @@ These are other people's tables, read with a SELECT of our own: beside `ledger/`
 
 import importlib.util
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,16 @@ class DatabaseBackend:
         if "pickle" in str(row.get("content_type")) or "x-python" in str(row.get("content_type")):
             # Django's table has it as base64, which looks like any text.
             row = {**row, "result": b"\x80", "args": None, "kwargs": None}
-        return {**row, **{key: self._reading.value(row.get(key)) for key in _SERIALISED}}
+        return {**row, **{key: self._reading.value(row.get(key)) for key in _SERIALISED}, **self._done(row)}
+
+    def _done(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Django keeps UTC; Celery the time of its app's zone, which the reading knows, where that is not told."""
+        done = row.get("date_done")
+        if isinstance(done, str) and self._columns is DJANGO:
+            done = datetime.fromisoformat(done)
+        if isinstance(done, datetime) and done.tzinfo is None and self._columns is DJANGO:
+            done = done.replace(tzinfo=UTC)
+        return {"date_done": done}
 
     def _rows(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         with self._engine.connect() as connection:
@@ -106,8 +116,16 @@ class DatabaseBackend:
         result = source.c[self._columns["result"]]
         # The reason stands in the log only for what is read; a value of that size is nobody's to look at.
         small = case((func.length(result) <= MAX_BYTES, result), else_=None).label("result")
-        others = [source.c[name.name].label(key) for key, name in there.items() if key != "result"]
+        others = [source.c[name.name].label(key) for key, name in there.items() if key not in ("result", "date_done")]
+        if "date_done" in there:
+            others.append(self._moment(source.c[there["date_done"].name]).label("date_done"))
         return select(small, *others).where(source.c[self._columns["task_id"]].in_(ids))
+
+    def _moment(self, done: Any) -> Any:
+        """On PostgreSQL a worker's driver hands a time with its zone over, and the server drops that for its own."""
+        if self._engine.dialect.name == "postgresql" and self._columns is CELERY:
+            return func.timezone(func.current_setting("TimeZone"), done)
+        return done
 
 
 def open_database(url: str, celery_app: Any, reading: Reading) -> DatabaseBackend:

@@ -22,7 +22,8 @@ MAX_BYTES = 1024 * 1024
 PICKLED = b"\x80"
 #: what stands for a value that is not read
 PICKLED_MARK, UNREADABLE_MARK = "[pickled, not read]", "[not JSON, not read]"
-_MARKS = frozenset({PICKLED_MARK, UNREADABLE_MARK})
+#: texts that stand for a value, and are shown as they are
+_MARKS = frozenset({PICKLED_MARK, UNREADABLE_MARK, "None"})
 #: these carry an exception in place of a result (celery/backends/base.py, `prepare_exception`)
 _FAILED = frozenset({"FAILURE", "RETRY", "REVOKED"})
 

@@ -50,7 +50,7 @@ def begin(run, ledger, *names: str, **environ: str) -> None:
 
 @pytest.mark.parametrize("has_backend", [True, False])
 def test_a_worker_killed_in_mid_task_leaves_a_lost_run(stage, redis_url, has_backend):
-    """After SIGKILL the run is closed within a minute as lost, says that this is inferred, and whether anybody was asked."""
+    """After SIGKILL the run is closed within a minute as lost, and says that this is inferred, and who was asked."""
     run, ledger = stage
     begin(run, ledger, "w1", **({"PROJ_BACKEND": redis_url} if has_backend else {}))
     task_id = run.task("slow", 1, "order", 300)
@@ -87,7 +87,7 @@ def test_a_task_that_is_delivered_again_has_its_second_run_to_itself(rabbitmq_ur
 
 
 def test_a_task_that_ends_without_a_word_does_not_run_for_ever(stage):
-    """After Ignore, and after Reject where the worker says nothing, the task is closed, and nothing is claimed of how."""
+    """After Ignore the task is closed within a minute, and nothing is claimed of how it ended."""
     run, ledger = stage
     begin(run, ledger, "w1")
     task_id = run.task("ignored", 1, "order")
