@@ -133,6 +133,13 @@ _WHY = {
 }
 
 
+def by_inspection(suspect: Suspect, now_at: int) -> Settlement:
+    """What follows where a worker, asked, does not know a run any more: it has ended, and nothing said how."""
+    note = "its worker, when asked, did not know it any more, and nothing said how it ended"
+    at, run = suspect.life.by_its_clock(now_at), suspect.run
+    return Settlement(run.worker, begun_at(run), SettledBy.INSPECT, now_at, State.IGNORED, at, note=note)
+
+
 def _inferred(suspect: Suspect) -> State | None:
     if suspect.sign not in _WHY or (suspect.sign == Sign.SILENT and not suspect.is_heard):
         return None

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from taskledger import app, redaction
+from taskledger import app, inspecting, redaction
 from taskledger.backends import Backend, Reading, open_backend
 from taskledger.config import Settings
 from taskledger.errors import BackendAway, BackendUnreadable
 from taskledger.ledger import Ledger, settle
 from taskledger.ledger.settle import Key
 from taskledger.lives import Sign, begun_at
-from taskledger.orphans import ENDS, Found, Suspect, by_backend, by_inference
+from taskledger.orphans import ENDS, GRACE_S, Found, Suspect, by_backend, by_inference, by_inspection
 from taskledger.settlements import SettledBy, Settlement
 from taskledger.states import State
 
@@ -53,6 +53,7 @@ class Settling:
         facts: dict[Key, list[Settlement]] = defaultdict(list)
         for one in suspects:
             self._note(facts, one, answers, now_at)
+        self._inspect(facts, suspects, now_at)
         for one in before:
             _note_answer(facts, one, answers, now_at)
         for key in (*nameless, *unheard):
@@ -76,6 +77,21 @@ class Settling:
         fact = by_inference(one, now_at, since_at, answers.asked)
         if fact is not None:
             facts[one.cluster, one.task_id].append(fact)
+
+    def _inspect(self, facts: dict[Key, list[Settlement]], suspects: Iterable[Suspect], now_at: int) -> None:
+        """Ask the workers that run fewer than events left open which of these they still have."""
+        doubtful: dict[str, dict[str, list[Suspect]]] = defaultdict(lambda: defaultdict(list))
+        for one in suspects:
+            is_due = now_at - self._since.get(_place(one), now_at) >= GRACE_S * 1e6
+            if one.sign == Sign.FEWER and is_due and (one.cluster, one.task_id) not in facts:
+                doubtful[one.cluster][one.run.worker or ""].append(one)
+        for cluster, workers in doubtful.items():
+            asked = {worker: {one.task_id for one in those} for worker, those in workers.items()}
+            there = inspecting.still_there(self._settings, cluster, asked)
+            for worker, those in workers.items():
+                gone = [one for one in those if worker in there and one.task_id not in there[worker]]
+                for one in gone:
+                    facts[cluster, one.task_id].append(by_inspection(one, now_at))
 
     def _forget_others(self, suspects: Iterable[Suspect]) -> None:
         places = {_place(one) for one in suspects}

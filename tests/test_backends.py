@@ -127,8 +127,8 @@ def test_a_time_is_read_in_the_zone_of_the_app(app, backend_url, zone):
     assert abs(found.done_at - time.time() * 1e6) < 60_000_000
 
 
-TABLE = """CREATE TABLE celery_taskmeta (id INTEGER PRIMARY KEY, task_id VARCHAR(155), status VARCHAR(50), result {blob},
- date_done {time}, traceback TEXT)"""
+TABLE = """CREATE TABLE celery_taskmeta (id INTEGER PRIMARY KEY, task_id VARCHAR(155), status VARCHAR(50),
+ result {blob}, date_done {time}, traceback TEXT)"""
 
 
 @pytest.fixture

@@ -110,3 +110,15 @@ def test_an_expired_task_gets_its_name_from_the_backend(stage, redis_url):
     found = task(ledger, task_id)
     assert (found.task.name, found.task.args) == ("proj.ok", "(1, 'order-7')")
     assert [(fact.settled_by, fact.state) for fact in found.settlements] == [("backend", None)]
+
+
+def test_a_worker_that_is_busy_is_asked_which_tasks_it_still_has(rabbitmq_url, sqlite_url, tmp_path):
+    """Of two that a worker had begun one goes on; the other ended without a word, as the worker says when asked."""
+    with crew(rabbitmq_url, sqlite_url, tmp_path) as run, open_ledger(sqlite_url) as ledger:
+        begin(run, ledger, "w1")
+        busy, ended = run.task("slow", 1, "order", 300), run.task("ignored", 1, "order")
+        until(lambda: state_of(ledger, ended) == State.STARTED, "both began", 30)
+
+        until(lambda: state_of(ledger, ended) == State.IGNORED, "it is closed", PROMISED_S)
+
+        assert (state_of(ledger, busy), task(ledger, ended).task.settled_by) == (State.STARTED, "inspect")
