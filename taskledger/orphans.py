@@ -56,9 +56,9 @@ class Suspect(NamedTuple):
     runs: Sequence[Run]
     life: Life
     sign: Sign
-    #: whether a recorder was listening all the time from its begin to the last sign of its process
+    #: whether a recorder was listening all the time since it began, so that its end would have been heard
     is_covered: bool
-    #: whether one was listening all the time since that last sign
+    #: whether one was listening just now, so that its process would have been heard
     is_heard: bool
 
 
@@ -115,11 +115,14 @@ def by_inference(suspect: Suspect, now_at: int, since_at: int, asked: str) -> Se
     `since_at` is since when the sign was seen, by our clock; `asked` says in words what the result backend answered.
     """
     state = _inferred(suspect)
+    if state is not None and _was_followed(suspect):
+        state = State.RETRY
     if state is None or (now_at - since_at) / 1e6 < _grace_s(suspect):
         return None
     life = suspect.life
     at = life.heard_at if suspect.sign in _GONE or life.heartbeat_at is None else life.heartbeat_at
-    note = f"{_WHY[suspect.sign]}{_doubt(suspect, state)}; {asked}"
+    why = "a later attempt was received" if state == State.RETRY else _WHY[suspect.sign]
+    note = f"{why}{_doubt(suspect, state)}; {asked}"
     return Settlement(suspect.run.worker, begun_at(suspect.run), SettledBy.INFERRED, now_at, state, at, note=note)
 
 
@@ -141,7 +144,7 @@ def by_inspection(suspect: Suspect, now_at: int) -> Settlement:
 
 
 def _inferred(suspect: Suspect) -> State | None:
-    if suspect.sign not in _WHY or (suspect.sign == Sign.SILENT and not suspect.is_heard):
+    if suspect.sign not in _WHY or (suspect.sign == Sign.SILENT and not _is_silence_telling(suspect)):
         return None
     if suspect.run.started_at is None:
         # In a time that nobody recorded it may have begun.
@@ -149,6 +152,19 @@ def _inferred(suspect: Suspect) -> State | None:
     if suspect.sign == Sign.IDLE or not suspect.is_covered:
         return State.IGNORED
     return State.LOST
+
+
+def _is_silence_telling(suspect: Suspect) -> bool:
+    """Not where nobody listened, nor of a process that never sent a heartbeat (`--without-heartbeat`)."""
+    return suspect.is_heard and suspect.life.heartbeat_at is not None
+
+
+def _was_followed(suspect: Suspect) -> bool:
+    """Whether there is a later attempt: then this one was retried, whatever became of the event that says so."""
+    run = suspect.run
+    if run.started_at is None or run.retries is None:
+        return False
+    return any(other.retries is not None and other.retries > run.retries for other in suspect.runs)
 
 
 def _grace_s(suspect: Suspect) -> float:

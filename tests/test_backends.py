@@ -272,6 +272,7 @@ def test_where_djangos_database_is():
         ("sentinel://h:26379", "Sentinel"),
         ("django-db", "Django's settings are not known"),
         ("db+nothing://x", "its driver is not installed"),
+        ("redis://:hunter2@h:port/0", r"redis://:\*\*\*@h:port/0 is no address"),
     ],
 )
 def test_a_backend_that_cannot_be_read_says_why(url, why):

@@ -149,7 +149,11 @@ def test_a_backend_keeps_one_answer_for_all_runs(one, found, is_answer):
         pytest.param(suspect(sign=Sign.REPLACED), State.LOST, id="replaced"),
         pytest.param(suspect(is_heard=False), None, id="silent, but nobody listened"),
         pytest.param(suspect(is_covered=False), State.IGNORED, id="gone, and its end may not have been recorded"),
+        pytest.param(suspect(heartbeat_at=None), None, id="a worker that sends no heartbeats"),
         pytest.param(suspect(sign=Sign.IDLE), State.IGNORED, id="idle"),
+        pytest.param(
+            suspect(sign=Sign.IDLE, runs=(run(), run(2, retries=1))), State.RETRY, id="a later attempt was received"
+        ),
         pytest.param(suspect(sign=Sign.FEWER), None, id="which of them is not known"),
         pytest.param(suspect(run(state=State.RECEIVED, started_at=None)), State.CANCELLED, id="never begun"),
         pytest.param(

@@ -38,7 +38,10 @@ def open_backend(url: str, celery_app: Any, reading: Reading) -> Backend:
     opener = next((opener for begins, opener in _OPENERS if scheme == begins or scheme.startswith(f"{begins}+")), None)
     if opener is None:
         raise BackendUnreadable(f"The result backend {mask_url(url)} cannot be read: {_why(scheme)}.")
-    return opener(url, celery_app, reading)
+    try:
+        return opener(url, celery_app, reading)
+    except ValueError as error:
+        raise BackendUnreadable(f"The result backend {mask_url(url)} is no address: {mask_url(str(error))}.") from error
 
 
 def _redis(url: str, celery_app: Any, reading: Reading) -> Backend:

@@ -13,7 +13,7 @@ from taskledger.ledger.answers import Span
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind
 from taskledger.ledger.query.listening import coverage
-from taskledger.lives import SLACK, Life, Sign, begun_at, life_of, sign_of
+from taskledger.lives import SLACK, Sign, begun_at, life_of, sign_of
 from taskledger.orphans import Suspect
 from taskledger.runs import Run
 from taskledger.settlements import SettledBy, Settlement
@@ -32,6 +32,9 @@ TRIES = 8
 SECOND_THOUGHTS = 900_000_000
 #: microseconds for which a task without a name is asked about, and one that was sent and never heard of again
 NAMELESS_FOR, UNHEARD_FOR = 600_000_000, 86_400_000_000
+
+#: microseconds for which somebody must have been listening before silence says anything
+JUST_NOW = 60_000_000
 
 #: a task, in which cluster
 Key = tuple[str, str]
@@ -234,15 +237,11 @@ def _judged(
     return [
         Suspect(
             ledger.labels.value(cluster_id) or "", task_id, run, runs[cluster_id, task_id], life, sign,
-            heard.is_whole(cluster_id, life.by_our_clock(begun_at(run)), _until(life)),
-            heard.is_whole(cluster_id, life.by_our_clock(life.heard_at), now_at),
+            heard.is_whole(cluster_id, life.by_our_clock(begun_at(run)), now_at),
+            heard.is_whole(cluster_id, max(life.by_our_clock(life.heard_at), now_at - JUST_NOW), now_at),
         )
         for cluster_id, task_id, run, life, sign in found
     ]  # fmt: skip
-
-
-def _until(life: Life) -> int:
-    return life.by_our_clock(life.heartbeat_at or life.heard_at)
 
 
 class _Heard:

@@ -81,9 +81,12 @@ def test_a_gap_in_the_coverage_is_noted(ledger):
     listened(ledger, 40, from_s=5)
     (broken,) = settle.suspects(ledger, NOON_AT + 40 * S)
     (unheard,) = settle.suspects(ledger, NOON_AT + 90 * S)
+    listened(ledger, 200, from_s=100)
+    (later,) = settle.suspects(ledger, NOON_AT + 190 * S)
 
     assert (broken.is_covered, broken.is_heard) == (False, True)
     assert unheard.is_heard is False
+    assert (later.is_covered, later.is_heard) == (False, True)
 
 
 def test_a_settled_run_is_closed_and_says_how_it_is_known(ledger):
