@@ -138,5 +138,6 @@ def test_what_is_settled_says_how_it_is_known(
 
     assert [sentence for sentence in sentences if sentence not in said] == []
     assert "Not told by events" in said
+    assert "3 events; its end not seen" in said
     assert "Was running" not in said
     assert task in site().get("/tasks?q=state:lost,ended,succeeded&from=-24h").text
