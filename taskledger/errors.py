@@ -58,3 +58,17 @@ class SourceError(TaskledgerError):
 
 class SourceLost(SourceError):
     """The connection to the broker broke; connecting again may mend it."""
+
+
+class BackendError(TaskledgerError):
+    """The result backend cannot be read."""
+
+    exit_code = 3
+
+
+class BackendAway(BackendError):
+    """The result backend cannot be reached now."""
+
+
+class BackendUnreadable(BackendError):
+    """Nobody can read a result backend of this kind from outside."""

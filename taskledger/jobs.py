@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -18,6 +18,7 @@ from taskledger import app, redaction
 from taskledger.config import Settings
 from taskledger.errors import TaskledgerError
 from taskledger.ledger import Ledger, gaps, leases, retain, schedule_store
+from taskledger.settling import Settling
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ PRUNE_EVERY_S = 3600
 READ_EVERY_S = 60
 JUDGE_EVERY_S = 10
 COMPARE_EVERY_S = 5
+SETTLE_EVERY_S = 10
 #: seconds that a job in progress gets to end
 JOIN_S = 2.0
 
@@ -42,12 +44,19 @@ def start(settings: Settings, ledger: Ledger) -> Callable[[], None]:
     stop = threading.Event()
     running = _Running()
     holder = f"{settings.recorder_name}:{os.getpid()}:{uuid4().hex[:8]}"
-    scheduler = _scheduler()
-    for job, every_s in _TIMETABLE:
+    scheduler, settling = _scheduler(), Settling(settings)
+    timetable = (
+        (_read_schedule, READ_EVERY_S),
+        (_judge, JUDGE_EVERY_S),
+        (_compare, COMPARE_EVERY_S),
+        (_prune, PRUNE_EVERY_S),
+        (_settler(settling), SETTLE_EVERY_S),
+    )
+    for job, every_s in timetable:
         work = partial(_run, job, settings, ledger, stop, running, holder)
         scheduler.add_job(work, "interval", seconds=every_s, id=_name(job), next_run_time=datetime.now(UTC))
     scheduler.start()
-    return partial(_stop, scheduler, stop, running, partial(leases.give_up, ledger, LEASE, holder))
+    return partial(_stop, scheduler, stop, running, [settling.close, partial(leases.give_up, ledger, LEASE, holder)])
 
 
 def read_schedule(settings: Settings, ledger: Ledger, now_at: int) -> int:
@@ -94,20 +103,21 @@ def _scheduler() -> Any:
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     return BackgroundScheduler(
         timezone=UTC,
-        executors={"default": ThreadPoolExecutor(3)},
+        executors={"default": ThreadPoolExecutor(4)},
         job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
     )
 
 
-def _stop(scheduler: Any, stop: threading.Event, running: _Running, give_up: Callable[[], None]) -> None:
+def _stop(scheduler: Any, stop: threading.Event, running: _Running, at_the_end: Sequence[Callable[[], None]]) -> None:
     stop.set()
     scheduler.shutdown(wait=False)
     if not running.wait_for_end(JOIN_S):
         log.warning("a job is still busy and was left alone", extra={"action": "jobs_left"})
         return
     # A database that is away at the end keeps the lease until its time is up; nothing else is lost.
-    with suppress(TaskledgerError):
-        give_up()
+    for work in at_the_end:
+        with suppress(TaskledgerError):
+            work()
 
 
 def _run(job: Job, settings: Settings, ledger: Ledger, stop: threading.Event, running: _Running, holder: str) -> None:
@@ -161,9 +171,12 @@ def _prune(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
         log.info("pruned %s", pruned, extra={"action": "pruned"})
 
 
-_TIMETABLE: tuple[tuple[Job, float], ...] = (
-    (_read_schedule, READ_EVERY_S),
-    (_judge, JUDGE_EVERY_S),
-    (_compare, COMPARE_EVERY_S),
-    (_prune, PRUNE_EVERY_S),
-)
+def _settler(settling: Settling) -> Job:
+    """The job that settles what events left open; it remembers from round to round."""
+
+    def settle(_settings: Settings, ledger: Ledger, _stop: threading.Event) -> None:
+        number = settling.settle(ledger, _now_at())
+        if number:
+            log.info("settled %d tasks that events left open", number, extra={"action": "settled", "tasks": number})
+
+    return settle

@@ -163,6 +163,22 @@ def redacted(event: Event, redaction: Redaction, keep: Keep | None = None) -> Ev
     return event.with_body(body)
 
 
+def redacted_payload(fields: dict[str, Any], task_name: str | None, redaction: Redaction) -> dict[str, Any]:
+    """Arguments, result and failure of a task, by the names that events have for them, without their secrets.
+
+    Values may be any JSON. Where the task's name is not known, the strictest rule counts.
+    """
+    payloads = redaction.payloads
+    keep = payloads.strictest if payloads.rules and not task_name else payloads.keep_of(task_name or "")
+    if keep is Keep.FULL:
+        return fields
+    made = dict(fields)
+    if keep is Keep.NONE:
+        _drop_payload(made)
+    _redact_fields(made, redaction)
+    return made
+
+
 def redacted_entry(entry: Entry, redaction: Redaction) -> Entry:
     """A schedule entry as the events of what it sends will be: else neither would be known by the other."""
     keep = redaction.payloads.keep_of(entry.task)

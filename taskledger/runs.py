@@ -30,13 +30,16 @@ class Run(NamedTuple):
     traceback: str | None
     failure: failures.Failure | None
     note: str | None
+    #: how its end is known, as settlements.SettledBy has it; None: by its events
+    settled_by: int | None = None
 
 
 @dataclass(slots=True)
 class Draft:
-    """A run while its events are being gathered."""
+    """A run while its events are being gathered; `worker` and `pid` are the process that has it."""
 
     worker: str | None
+    pid: int | None
     received: Event | None = None
     started: Event | None = None
     ended: Event | None = None
@@ -55,7 +58,7 @@ def gather(story: Sequence[Event]) -> list[Draft]:
     drafts: list[Draft] = []
     for event in story:
         if event.type == "task-received":
-            drafts.append(Draft(event.hostname, received=event))
+            drafts.append(Draft(event.hostname, event.pid, received=event))
         elif event.type == "task-started":
             _waiting(drafts, event).started = event
         elif event.type in ENDS:
@@ -69,21 +72,27 @@ def noted(draft: Draft, note: str) -> Draft:
 
 
 def _waiting(drafts: list[Draft], event: Event) -> Draft:
-    """The oldest run on this worker that was received and neither started nor ended; else a new one."""
+    """The oldest run in this process that was received and neither started nor ended; else a new one."""
     for draft in drafts:
-        if draft.worker == event.hostname and draft.started is None and draft.ended is None:
+        if draft.started is None and draft.ended is None and _is_in(draft, event):
             return draft
     return _add(drafts, event)
 
 
 def _add(drafts: list[Draft], event: Event) -> Draft:
-    drafts.append(Draft(event.hostname))
+    drafts.append(Draft(event.hostname, event.pid))
     return drafts[-1]
+
+
+def _is_in(draft: Draft, event: Event) -> bool:
+    """Whether the process that tells of an event has that run: one of the same worker's name may be its successor."""
+    pid = event.pid
+    return draft.worker == event.hostname and (pid == draft.pid or pid is None or draft.pid is None)
 
 
 def _end(drafts: list[Draft], event: Event, story: Sequence[Event]) -> None:
     """Close the run this event ends: one that is running here, else one that waits here, else one nobody saw begin."""
-    here = [draft for draft in drafts if draft.worker == event.hostname]
+    here = [draft for draft in drafts if _is_in(draft, event)]
     running = [draft for draft in here if draft.started is not None and draft.ended is None]
     if running:
         ended_by = running[0] if len(running) == 1 else _ended_by(running, event, story)

@@ -8,7 +8,8 @@ class State(IntEnum):
 
     UNKNOWN: only events of unknown types were seen. CANCELLED is what Celery announces as `task-cancelled`: the worker
     gave the run up when it lost its broker, which will deliver the task again (celery/worker/request.py,
-    `_announce_cancelled`).
+    `_announce_cancelled`). LOST: the life of its worker ended in the middle of the run. IGNORED: the run ended and
+    nothing said how, as after Celery's Ignore. These two no event announces: they are settled (see `settlements`).
     """
 
     UNKNOWN = 0
@@ -18,7 +19,9 @@ class State(IntEnum):
     CANCELLED = 35
     RETRY = 40
     REJECTED = 50
+    IGNORED = 55
     REVOKED = 60
+    LOST = 65
     FAILURE = 70
     SUCCESS = 80
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from taskledger import runs
 from taskledger.events import TASK_EVENT_TYPES, Event
 from taskledger.runs import Run, retries_of, runtime_of, small
+from taskledger.settlements import Settlement, first_said, settled, unseen
 from taskledger.states import RANK, SILENT_TYPES, State
 from taskledger.texts import kept, moment, name
 
@@ -38,20 +39,24 @@ class Task(NamedTuple):
     exception: str | None
     events: int
     runs: tuple[Run, ...]
+    #: how its state is known, as settlements.SettledBy has it; 0: by its events, while something else of it was settled
+    settled_by: int | None = None
 
 
-def project(task_id: str, events: Iterable[Event], *, cut_at: int | None = None) -> Task:
-    """The task that these events tell of: a function of their set alone.
+def project(
+    task_id: str, events: Iterable[Event], *, cut_at: int | None = None, settlements: Sequence[Settlement] = ()
+) -> Task:
+    """The task that these events tell of: a function of their set, and of the set of what was settled, alone.
 
-    `cut_at` says that events are left out after that moment: no run goes on across it. Raises ValueError for no events
-    at all.
+    A settlement fills what events left open, and nothing else: whenever the event comes, it counts. `cut_at` says that
+    events are left out after that moment: no run goes on across it. Raises ValueError for no events at all.
     """
     story = _in_order(events)
-    task = _straight(task_id, story) if cut_at is None else None
-    return _searched(task_id, story, cut_at) if task is None else task
+    task = _straight(task_id, story) if cut_at is None and not settlements else None
+    return _searched(task_id, story, cut_at, settlements) if task is None else task
 
 
-def _searched(task_id: str, story: Sequence[Event], cut_at: int | None) -> Task:
+def _searched(task_id: str, story: Sequence[Event], cut_at: int | None, settlements: Sequence[Settlement] = ()) -> Task:
     """Of any story."""
     known = [event for event in story if event.type in TASK_EVENT_TYPES]
     sents = [event for event in known if event.type == "task-sent"]
@@ -62,7 +67,28 @@ def _searched(task_id: str, story: Sequence[Event], cut_at: int | None) -> Task:
     # Of several sends of one attempt the first is the run's.
     sent_at = {retries_of(event): event.at for event in reversed(sents)}
     made = tuple([runs.finished(number, draft, sent_at, drafts) for number, draft in enumerate(drafts, 1)])
+    if settlements:
+        return _settled(task_id, story, sents, made, settlements)
     return _task(task_id, story, sents, made)
+
+
+def _settled(
+    task_id: str, story: Sequence[Event], sents: Sequence[Event], told: Sequence[Run], facts: Sequence[Settlement]
+) -> Task:
+    """The task with what events left open filled in."""
+    found = [settled(run, facts) for run in told]
+    if not found and (one := unseen(facts)) is not None:
+        found = [one]
+    task = _task(task_id, story, sents, tuple(run for run, _ in found))
+    last = _telling(task.runs)
+    results = [by.result for _, by in found if by is not None and by.result is not None]
+    return task._replace(
+        name=task.name or name(first_said(facts, "name")),
+        args=kept(first_said(facts, "args")) if task.args is None else task.args,
+        kwargs=kept(first_said(facts, "kwargs")) if task.kwargs is None else task.kwargs,
+        result=kept(results[-1]) if task.result is None and results else task.result,
+        settled_by=(last.settled_by if last else None) or 0,
+    )
 
 
 def _straight(task_id: str, story: Sequence[Event]) -> Task | None:
@@ -117,8 +143,10 @@ def _straight_steps(story: Sequence[Event]) -> tuple[Event | None, Event, Event 
     sent, received, started, ended = steps
     if received is None:
         return None
-    host = received.hostname
-    if (started is not None and started.hostname != host) or (ended is not None and ended.hostname != host):
+    host, pid = received.hostname, received.pid
+    if (started is not None and (started.hostname != host or started.pid != pid)) or (
+        ended is not None and (ended.hostname != host or ended.pid != pid)
+    ):
         return None
     return sent, received, started, ended
 
@@ -205,16 +233,22 @@ def _telling(runs: Sequence[Run]) -> Run | None:
     """The run whose state is the task's: the last, unless it only waits.
 
     While a retry waits for its time the task is in RETRY, as Celery has it; and a delivery that waits does not hide
-    that an earlier run has ended since.
+    that an earlier run has ended since. A second run that was lost takes nothing from a first that succeeded.
     """
     if not runs:
         return None
     last = runs[-1]
+    if last.state == State.LOST:
+        return next((run for run in reversed(runs) if run.state == State.SUCCESS), last)
     if last.state != State.RECEIVED or last.received_at is None:
         return last
     if len(runs) > 1 and runs[-2].state == State.RETRY:
         return runs[-2]
-    later = [run for run in runs if run.ended_at is not None and run.ended_at > last.received_at and run.state.is_end]
+    later = [
+        run
+        for run in runs
+        if run.ended_at is not None and run.ended_at > last.received_at and run.state.is_end and run.state != State.LOST
+    ]
     return later[-1] if later else last
 
 

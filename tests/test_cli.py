@@ -18,11 +18,13 @@ from stories import NOON, TASK, decoded, failed, raw, succeeded
 from taskledger import __version__, config
 from taskledger.cli import COMMANDS, taskledger
 from taskledger.commands.output import plain
-from taskledger.ledger import open_ledger
+from taskledger.ledger import open_ledger, settle
 from taskledger.ledger.presence import begin, extend, listen
 from taskledger.ledger.record import Batch, Position, record
 from taskledger.ledger.schedule_store import keep_definitions
 from taskledger.schedules import Entry, Interval
+from taskledger.settlements import SettledBy, Settlement
+from taskledger.states import State
 
 BIN = Path(sys.executable).parent
 MODULE = (sys.executable, "-m", "taskledger")
@@ -409,6 +411,23 @@ def test_one_task_for_programs(cli, stocked):
     assert told["events"][0]["fields"]["timestamp"] == NOON
     assert told["events"][0]["at"] == "2026-11-21T12:00:00.000000Z"
     assert told["runs"][0]["state"] == "FAILURE"
+
+
+def test_a_settled_task(cli, sqlite_url):
+    """A task whose end no event told says so, on the terminal and in JSON."""
+    with open_ledger(sqlite_url) as ledger:
+        record(ledger, Batch("default", decoded(*succeeded()[:3]), received_at=round(NOON * 1e6)))
+        started_at = round((NOON + 0.5) * 1e6)
+        fact = Settlement("w1@vm", started_at, SettledBy.INFERRED, 1, State.LOST, started_at, note="no heartbeat")
+        settle.write(ledger, {("default", TASK): [fact]})
+    done, told = cli("task", TASK, "-d", sqlite_url), json.loads(cli("task", TASK, "--json", "-d", sqlite_url).stdout)
+
+    assert "Known by    inferred" in done.stdout.splitlines()
+    assert "\tinferred: no heartbeat" in done.stdout
+    assert (told["task"]["state"], told["task"]["settled_by"], told["runs"][0]["settled_by"]) == (
+        "LOST", "inferred", "inferred"
+    )  # fmt: skip
+    assert told["settlements"][0]["state"] == "LOST"
 
 
 def test_no_such_task(cli, stocked):

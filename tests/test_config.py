@@ -314,7 +314,7 @@ def test_events_of_no_task():
         ("0d", "needs an age from 1s to 1000y"),
         ("1001y", "needs an age from 1s to 1000y"),
         ("30d,7d", "has two default ages"),
-        ("state:lost=1d", "does not know the state 'lost'; states are pending, sent,"),
+        ("state:gone=1d", "does not know the state 'gone'; states are pending, sent,"),
         ("colour:red=1d", "does not know 'colour:red'; a rule is state:…, task:…, queue:… or an event type"),
         ("state:=1d", "does not know 'state:'"),
         ("task:a=forever", "needs an age such as 12h, 30d or 1y"),

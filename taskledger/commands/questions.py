@@ -100,6 +100,7 @@ def _print_task(ask: Asking, detail: Any) -> None:
         ("Task", task.id),
         ("Name", task.name),
         ("State", f"{word.text} ({word.note})" if word.note else word.text),
+        ("Known by", words.KNOWN_BY.get(task.settled_by or "")),
         (ask.titled("Sent"), ask.moment(task.sent_at)),
         ("Queue", task.queue),
         ("Arguments", " ".join(filter(None, (task.args, task.kwargs)))),
@@ -109,7 +110,7 @@ def _print_task(ask: Asking, detail: Any) -> None:
     ))  # fmt: skip
     click.echo()
     print_table(
-        ("Run", "State", "Worker", ask.titled("Started"), ask.titled("Ended"), "Run time"),
+        ("Run", "State", "Worker", ask.titled("Started"), ask.titled("Ended"), "Run time", "Beside"),
         (
             (
                 str(run.number),
@@ -118,6 +119,7 @@ def _print_task(ask: Asking, detail: Any) -> None:
                 ask.moment(run.started_at),
                 ask.moment(run.ended_at),
                 times.duration(run.runtime_s),
+                words.beside(run),
             )
             for run in detail.runs
         ),

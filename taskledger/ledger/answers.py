@@ -112,6 +112,8 @@ class TaskRow:
     retries: int | None
     eta_at: Micros | None
     expires_at: Micros | None
+    #: how its state is known: backend, inspect or inferred; None: events told it
+    settled_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,27 @@ class RunRow:
     fingerprint: str | None
     #: note in words beside the state: "expired", "terminated", "requeued"; None when there is nothing to add
     note: str | None
+    #: how its end is known: backend, inspect or inferred; None: events told it, or it has not ended
+    settled_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SettlementRow:
+    """A fact about a task that did not come as an event. It counts only where events left open what it says."""
+
+    #: backend (the result backend kept it), inspect (the worker was asked), inferred (nobody can have the run any more)
+    settled_by: str
+    #: when it was found out
+    known_at: Micros
+    #: the run it is about; both None: about the task as a whole
+    worker: str | None
+    begun_at: Micros | None
+    state: State | None
+    #: when the run ended, or by when at the latest
+    at: Micros | None
+    #: what the task is called, where that was found with it
+    name: str | None
+    note: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +245,8 @@ class TaskDetail:
     events: tuple[EventRow, ...]
     #: root first, then by first_at; without the task itself; at most 200
     family: tuple[RelatedTask, ...]
+    #: the best known first
+    settlements: tuple[SettlementRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +277,8 @@ class TickRow:
     due_at: Micros
     #: on_time late missed overdue pending failed_to_send disabled unknown dst_skipped
     fire: str
-    #: ok failed running retrying waiting not_received expired revoked rejected unknown; None when nothing fired
+    #: ok failed running retrying waiting not_received expired revoked rejected lost ended unknown;
+    #: None when nothing fired
     outcome: str | None
     fired_at: Micros | None
     lateness_s: float | None

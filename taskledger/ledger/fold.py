@@ -1,24 +1,27 @@
 """Bring the rows of tasks, runs and workers in line with their events, inside the transaction that wrote the events."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, and_, delete, select, update
 
 from taskledger import bodies, failures
 from taskledger import workers as core
 from taskledger.events import TASK_EVENT_TYPES, WORKER_EVENT_TYPES, Event, integer, restore
-from taskledger.ledger import bulk, dialects, schema
+from taskledger.ledger import bulk, dialects, schema, settled
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind, Labels
 from taskledger.ledger.stories import Stories
 from taskledger.ledger.types import pack_task_id, unpack_task_id
 from taskledger.runs import Run
+from taskledger.settlements import OPEN, Settlement
 from taskledger.tasks import Task, project
 
 #: (cluster, task id) -> all events of a task that may get more; None for one that needs no remembering
 Told = dict[tuple[int, str], list[Event] | None]
+#: task id -> what was settled of it
+Facts = Mapping[str, Sequence[Settlement]]
 #: (cluster, host) -> when the host was noted to tell of tasks
 Heard = dict[tuple[int, int], int]
 
@@ -42,9 +45,10 @@ def tasks(connection: Connection, ledger: Ledger, cluster_id: int, fresh: Mappin
     pending = {pack_task_id(task_id): task_id for task_id in fresh}
     told: Told = {}
     while pending:
-        known = _lock(connection, cluster_id, sorted(pending))
+        known, has_facts = _lock(connection, cluster_id, sorted(pending))
+        facts = settled.of(connection, ledger.labels, cluster_id, has_facts) if has_facts else {}
         stories = _stories(connection, ledger.stories, cluster_id, known, fresh)
-        made = {key: _projected(task_id, known, stories, fresh) for key, task_id in pending.items()}
+        made = {key: _projected(task_id, known, stories, fresh, facts) for key, task_id in pending.items()}
         told |= {(cluster_id, one.id): _remembered(one, known, stories, fresh) for one in made.values()}
         rows = _Rows(ledger.labels, cluster_id)
         replaced = [key for key in made if made[key].id in known]
@@ -53,15 +57,30 @@ def tasks(connection: Connection, ledger: Ledger, cluster_id: int, fresh: Mappin
         new = [made[key] for key in made if made[key].id not in known]
         # Another recorder may have made these rows meanwhile: then they are there to be locked.
         pending = {} if _insert_new(connection, rows, new) else {pack_task_id(one.id): one.id for one in new}
+        _note_left_open(connection, cluster_id, made.values())
     return told
 
 
-def _lock(connection: Connection, cluster_id: int, keys: Sequence[bytes]) -> dict[str, int]:
-    """The tasks that have a row, locked, each with its count of events so far."""
+def hold(connection: Connection, cluster_id: int, ids: Collection[str]) -> set[str]:
+    """Those of the tasks that are still there; nobody else changes them now, so they can be projected again."""
+    columns = schema.task.c
+    locked: set[str] = set()
+    while True:
+        mine = and_(columns.id.in_(set(ids) - locked), columns.cluster_id == cluster_id)
+        there = set(connection.scalars(select(columns.id).where(mine)))
+        if not there:
+            return locked
+        # A recorder replaces rows: one that it held while we waited is gone, and another is there in its place.
+        locked.update(connection.scalars(select(columns.id).where(mine).order_by(columns.id).with_for_update()))
+
+
+def _lock(connection: Connection, cluster_id: int, keys: Sequence[bytes]) -> tuple[dict[str, int], list[str]]:
+    """The tasks that have a row, locked, each with its count of events; and those of which something was settled."""
     lock = "" if connection.dialect.name == "sqlite" else "FOR UPDATE"
     after = f"AND cluster_id = {cluster_id} ORDER BY id {lock}"
-    found = bulk.select_in(connection, "SELECT id, events FROM task", "id", keys, after=after)
-    return {unpack_task_id(bytes(key)): events for key, events in found}
+    found = bulk.select_in(connection, "SELECT id, events, settled_by FROM task", "id", keys, after=after)
+    has_facts = [unpack_task_id(bytes(key)) for key, _, settled_by in found if settled_by is not None]
+    return {unpack_task_id(bytes(key)): events for key, events, _ in found}, has_facts
 
 
 def _stories(
@@ -108,13 +127,17 @@ def event_of(key: bytes, event_id: bytes, at: int, codec: int, data: bytes) -> E
 
 
 def _projected(
-    task_id: str, known: Mapping[str, int], stories: Mapping[str, list[Event]], fresh: Mapping[str, Sequence[Event]]
+    task_id: str,
+    known: Mapping[str, int],
+    stories: Mapping[str, list[Event]],
+    fresh: Mapping[str, Sequence[Event]],
+    facts: Facts,
 ) -> Task:
     if task_id not in known:
         return project(task_id, fresh[task_id])
     events, story = known[task_id] + len(fresh[task_id]), stories[task_id]
     cut_at = story[MAX_STORY // 2 - 1].at if events > MAX_STORY else None
-    return project(task_id, story, cut_at=cut_at)._replace(events=events)
+    return project(task_id, story, cut_at=cut_at, settlements=facts.get(task_id, ()))._replace(events=events)
 
 
 def _remembered(
@@ -126,6 +149,19 @@ def _remembered(
     for event in story:
         event.forget()
     return list(story)
+
+
+def _note_left_open(connection: Connection, cluster_id: int, made: Collection[Task]) -> None:
+    """Note the tasks that went on although a run of them did not end: their state does not show that, so who settles
+    runs would not find them.
+    """
+    rows = [
+        {"cluster_id": cluster_id, "task_id": one.id}
+        for one in made
+        if len(one.runs) > 1 and any(run.state in OPEN for run in one.runs) and one.state.is_end
+    ]
+    if rows:
+        connection.execute(dialects.insert_ignore(connection, schema.left_open), rows)
 
 
 def _delete(connection: Connection, cluster_id: int, keys: Sequence[bytes]) -> None:
@@ -182,6 +218,7 @@ class _Rows:
             one.events,
             len([run for run in one.runs if run.started_at is not None]),
             int(one.state),
+            one.settled_by,
             pack_task_id(one.id),
             None if one.root_id is None else pack_task_id(one.root_id),
             None if one.parent_id is None else pack_task_id(one.parent_id),
@@ -204,6 +241,7 @@ class _Rows:
             run.pid,
             run.retries,
             int(run.state),
+            run.settled_by,
             pack_task_id(one.id),
             failures.fingerprint(one.name, run.failure) if run.failure else None,
             run.exception,
@@ -278,7 +316,7 @@ def _fold_sessions(
     table = schema.worker_session
     mine = (table.c.host_id == host_id) & (table.c.cluster_id == cluster_id)
     newest = connection.execute(select(table).where(mine).order_by(table.c.first_at.desc()).limit(OPEN_SESSIONS)).all()
-    before = tuple(_session_of(found) for found in reversed(newest))
+    before = tuple(session_of(found) for found in reversed(newest))
     after = before
     for event in sorted(events, key=lambda event: event.at):
         after = core.fold(after, event, received_at)
@@ -289,7 +327,8 @@ def _fold_sessions(
         connection.execute(table.insert(), rows)
 
 
-def _session_of(row: Any) -> core.Session:
+def session_of(row: Any) -> core.Session:
+    """The session that a row tells."""
     values = row._asdict()
     del values["host_id"], values["cluster_id"]
     return core.Session(**values)

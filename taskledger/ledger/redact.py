@@ -35,6 +35,13 @@ PAUSE_S = 0.02
 #: how often a step that met another writer is tried again
 TRIES = 8
 
+#: table -> its texts that may hold a secret, besides those of events
+_TEXTS = {
+    "task": ("args", "kwargs", "result"),
+    "run": ("traceback",),
+    "settlement": ("args", "kwargs", "result", "exception", "traceback"),
+}
+
 Progress = Callable[[int, int], object]
 Changes = list[dict[str, Any]]
 
@@ -154,8 +161,8 @@ class _Redacting:
         """The tasks whose own texts hold a secret: a recorder projected them from what it remembered of before."""
         known = {(story.id, story.cluster_id): story for story in stories}
         stale = set()
-        for table in (schema.task, schema.run):
-            names = ("args", "kwargs", "result") if table is schema.task else ("traceback",)
+        for table in (schema.task, schema.run, schema.settlement):
+            names = _TEXTS[table.name]
             key = table.c.id if table is schema.task else table.c.task_id
             wanted = select(key, table.c.cluster_id, *(table.c[name] for name in names))
             for row in connection.execute(wanted.where(key.in_([story.id for story in stories]))):
@@ -199,15 +206,32 @@ class _Redacting:
         clusters = {story.cluster_id for story in stories}
         for cluster_id in sorted(clusters):
             mine = [story for story in stories if story.cluster_id == cluster_id]
-            ids = _lock(connection, cluster_id, [story.id for story in mine])
+            ids = fold.hold(connection, cluster_id, [story.id for story in mine])
             groups = _groups_of(connection, cluster_id, sorted(ids))
             for story in (story for story in mine if story.id in ids):
+                self._redact_facts(connection, story)
                 for changes in self._changes(connection, story):
                     _update(connection, schema.event, [_packed(event) for event in changes])
             # What is remembered of them is what they were before.
             self._ledger.stories.keep({(cluster_id, task_id): None for task_id in ids})
             fold.tasks(connection, self._ledger, cluster_id, {task_id: [] for task_id in ids})
             _forget_groups(connection, groups)
+
+    def _redact_facts(self, connection: Connection, story: _Story) -> None:
+        """What was settled of a task came as texts, and is redacted as such."""
+        columns, texts = schema.settlement.c, _TEXTS["settlement"]
+        key = ("task_id", "cluster_id", "begun_at", "host_id", "settled_by")
+        mine = and_(columns.task_id == story.id, columns.cluster_id == story.cluster_id)
+        for row in connection.execute(select(schema.settlement).where(mine)).mappings().all():
+            made = {name: self._fact_text(row[name], story.keep) for name in texts}
+            if any(made[name] != row[name] for name in texts):
+                same = and_(*(columns[name] == row[name] for name in key))
+                connection.execute(update(schema.settlement).where(same).values(made))
+
+    def _fact_text(self, text: str | None, keep: Keep) -> str | None:
+        if text is None or keep is Keep.FULL:
+            return text
+        return NONE_MARK if keep is Keep.NONE else self._redaction.text(text)
 
     def _pages(self, table: Table) -> Iterator[Sequence[RowMapping]]:
         """The rows of a table since then, in the order of its key."""
@@ -294,19 +318,6 @@ def _packed(event: Event) -> dict[str, Any]:
 def _names(events: Iterable[Event]) -> set[tuple[Kind, str]]:
     kinds = ((Kind.NAME, "name"), (Kind.QUEUE, "queue"), (Kind.ROUTING_KEY, "routing_key"))
     return {(kind, str(event.fields[key])) for event in events for kind, key in kinds if event.fields.get(key)}
-
-
-def _lock(connection: Connection, cluster_id: int, ids: Sequence[str]) -> set[str]:
-    """Those of the tasks that are still there; nobody else changes them now."""
-    columns = schema.task.c
-    locked: set[str] = set()
-    while True:
-        mine = and_(columns.id.in_(set(ids) - locked), columns.cluster_id == cluster_id)
-        there = set(connection.scalars(select(columns.id).where(mine)))
-        if not there:
-            return locked
-        # A recorder replaces rows: one that it held while we waited is gone, and another is there in its place.
-        locked.update(connection.scalars(select(columns.id).where(mine).order_by(columns.id).with_for_update()))
 
 
 def _groups_of(connection: Connection, cluster_id: int, ids: Sequence[str]) -> list[bytes]:

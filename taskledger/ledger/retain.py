@@ -47,6 +47,7 @@ class Pruned:
     #: that belong to no task
     worker_events: int = 0
     notes: int = 0
+    settlements: int = 0
     ticks: int = 0
     fires: int = 0
     coverage: int = 0
@@ -251,13 +252,18 @@ def _delete_tasks(
 def _delete_stories(connection: Connection, cluster_id: int, ids: Sequence[str]) -> Counter[str]:
     """Delete tasks with all that tells of them; remarks stay while a task of the same id lives in another cluster."""
     task, run, event, note = schema.task.c, schema.run.c, schema.event.c, schema.note.c
+    settlement, left = schema.settlement.c, schema.left_open.c
     orphaned = note.task_id.in_(ids) & ~exists().where(task.id == note.task_id)
     questions = {
         "runs": delete(schema.run).where(run.task_id.in_(ids), run.cluster_id == cluster_id),
         "events": delete(schema.event).where(event.task_id.in_(ids), event.cluster_id == cluster_id),
         "tasks": delete(schema.task).where(task.id.in_(ids), task.cluster_id == cluster_id),
         "notes": delete(schema.note).where(orphaned),
+        "settlements": delete(schema.settlement).where(
+            settlement.task_id.in_(ids), settlement.cluster_id == cluster_id
+        ),
     }
+    connection.execute(delete(schema.left_open).where(left.task_id.in_(ids), left.cluster_id == cluster_id))
     return Counter({name: connection.execute(question).rowcount for name, question in questions.items()})
 
 

@@ -85,6 +85,7 @@ task = _table(
     Column("events", Integer, nullable=False),
     Column("runs", Integer, nullable=False),
     Column("state", Code, nullable=False),
+    Column("settled_by", Code),
     Column("id", TaskId, primary_key=True),
     Column("root_id", TaskId),
     Column("parent_id", TaskId),
@@ -113,6 +114,7 @@ run = _table(
     Column("pid", Integer),
     Column("retries", Integer),
     Column("state", Code, nullable=False),
+    Column("settled_by", Code),
     Column("task_id", TaskId, primary_key=True),
     Column("fingerprint", Digest),
     Column("exception", LongText),
@@ -120,6 +122,38 @@ run = _table(
     Column("note", String(255)),
     PrimaryKeyConstraint("task_id", "cluster_id", "number"),
     _sparse("ix_run_fingerprint_ended_at", "fingerprint", "ended_at"),
+)
+
+#: facts about runs that did not come as events; begun_at is 0 in those about a task as a whole, host_id where there is
+#: no worker
+settlement = _table(
+    "settlement",
+    Column("begun_at", Moment, primary_key=True, autoincrement=False),
+    Column("known_at", Moment, nullable=False),
+    Column("at", Moment),
+    Column("cluster_id", Integer, primary_key=True, autoincrement=False),
+    Column("host_id", Integer, primary_key=True, autoincrement=False),
+    Column("name_id", Integer),
+    Column("settled_by", Code, primary_key=True, autoincrement=False),
+    Column("state", Code),
+    Column("is_exact", Boolean, nullable=False),
+    Column("task_id", TaskId, primary_key=True),
+    Column("args", LongText),
+    Column("kwargs", LongText),
+    Column("result", LongText),
+    Column("exception", LongText),
+    Column("traceback", LongText),
+    Column("note", String(255)),
+    PrimaryKeyConstraint("task_id", "cluster_id", "begun_at", "host_id", "settled_by"),
+    Index("ix_settlement_known_at", "known_at"),
+)
+
+#: tasks that have a run which events left open beside a later one: where to look for these
+left_open = _table(
+    "left_open",
+    Column("cluster_id", Integer, primary_key=True, autoincrement=False),
+    Column("task_id", TaskId, primary_key=True),
+    PrimaryKeyConstraint("task_id", "cluster_id"),
 )
 
 #: ways in which runs fail

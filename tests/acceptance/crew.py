@@ -73,6 +73,14 @@ class Crew:
         done = subprocess.run(command, env=self.environ, cwd=self.folder, capture_output=True, text=True, check=True)
         return json.loads(done.stdout)
 
+    def task(self, name: str, *args: object, **options: object) -> str:
+        """Send one task of the project; its id."""
+        code = f"import proj; print(proj.{name}.apply_async({args!r}, **{options!r}).id)"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=self.environ, cwd=self.folder, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
     def web(self) -> str:
         port = free_port()
         self.start("web", "taskledger", "web", "--port", str(port))

@@ -4,12 +4,15 @@ import os
 import time
 
 from celery import Celery
+from celery.exceptions import Ignore
 from celery.schedules import crontab
 
-app = Celery("proj", broker=os.environ.get("PROJ_BROKER", "memory://"))
+app = Celery("proj", broker=os.environ.get("PROJ_BROKER", "memory://"), backend=os.environ.get("PROJ_BACKEND"))
 app.conf.update(
-    task_send_sent_event=True,
-    task_ignore_result=True,
+    task_send_sent_event=os.environ.get("PROJ_SENT_EVENT", "yes") == "yes",
+    task_ignore_result="PROJ_BACKEND" not in os.environ,
+    result_extended=True,
+    task_acks_late=os.environ.get("PROJ_ACKS_LATE", "no") == "yes",
     broker_connection_retry_on_startup=True,
     worker_hijack_root_logger=False,
     worker_prefetch_multiplier=16,
@@ -67,6 +70,11 @@ def retry_then_fail(self, number, order):
 @app.task
 def slow(number, order, seconds=60):
     time.sleep(seconds)
+
+
+@app.task
+def ignored(number, order):
+    raise Ignore
 
 
 @app.task

@@ -12,12 +12,14 @@ from stories import NOON, TASK, TRACEBACK, failed, retried_twice, succeeded, tas
 
 from taskledger import bodies
 from taskledger.events import Malformed, canonical, decode
-from taskledger.ledger import Ledger, open_ledger, redact, schema
+from taskledger.ledger import Ledger, open_ledger, redact, schema, settle
 from taskledger.ledger.record import Batch, record
 from taskledger.ledger.schedule_store import keep_definitions
 from taskledger.redaction import NONE_MARK, compiled, redacted, redacted_entry
 from taskledger.redaction_rules import parse_payloads
 from taskledger.schedules import Crontab, Entry
+from taskledger.settlements import SettledBy, Settlement
+from taskledger.states import State
 
 RULES = compiled()
 NOON_AT = round(NOON * 1_000_000)
@@ -101,6 +103,25 @@ def test_corpus(ledger: Ledger) -> None:
     assert leaks(ledger, *(secret for each in (*PLANTED, *BROKEN) for secret in each.secrets)) == []
     assert (done.tasks, done.events, done.other_events) == (len(PLANTED),) * 3
     assert done.quarantined == len(BROKEN)
+
+
+def test_what_was_settled(ledger: Ledger) -> None:
+    """Texts from a result backend are redacted as well, in the facts and in the task and run that they filled."""
+    tell(ledger, *succeeded(NOON, "b")[1:3])
+    secret = f"{{'password': '{SECRET}'}}"
+    texts = {"result": secret, "traceback": f"E: password={SECRET}", "exception": f"E('password={SECRET}')"}
+    for state, by in ((State.FAILURE, SettledBy.BACKEND), (State.SUCCESS, SettledBy.INFERRED)):
+        fact = Settlement("w1@vm", NOON_AT + 500_000, by, NOON_AT, state, args=secret, kwargs=secret, **texts)
+        settle.write(ledger, {("default", "b"): [fact]})
+    assert leaks(ledger)
+    done = redact.redact(ledger, RULES)
+
+    assert (leaks(ledger), done.tasks) == ([], 1)
+    assert str(redact.redact(ledger, RULES)) == "nothing"
+    redact.redact(ledger, compiled(payloads=parse_payloads("*=none")))
+    with ledger.read() as connection:
+        kept = connection.execute(select(schema.settlement.c.result, schema.settlement.c.args)).all()
+    assert kept == [(NONE_MARK, NONE_MARK)] * 2
 
 
 def test_twice(ledger: Ledger) -> None:

@@ -9,7 +9,9 @@ from flask.testing import FlaskClient
 from story import NOW, SECOND
 from test_site_pages import words
 
-from taskledger.ledger import open_ledger
+from taskledger.ledger import open_ledger, settle
+from taskledger.settlements import SettledBy, Settlement
+from taskledger.states import State
 
 Visit = Callable[..., FlaskClient]
 
@@ -103,3 +105,39 @@ def test_a_life_ended_without_a_word_only_where_somebody_listened(
 
     assert re.findall(r'data-label="Ended">([^<]*)<', html) == ["running", said_so]
     assert said_so in drawing
+
+
+@pytest.mark.parametrize(
+    ("by", "state", "note", "sentences"),
+    [
+        (
+            SettledBy.INFERRED, State.LOST, "no heartbeat of its worker came any more",
+            ("Lost at 22 Nov ", "No event told this: inferred.", "no heartbeat of its worker came any more"),
+        ),
+        (
+            SettledBy.BACKEND, State.SUCCESS, None,
+            ("Succeeded at 22 Nov ", "No event told this: settled by the result backend.", "Result 'done'"),
+        ),
+        (SettledBy.INSPECT, State.IGNORED, "gone", ("Ended at 22 Nov ", "settled by asking the worker")),
+    ],
+)  # fmt: skip
+def test_what_is_settled_says_how_it_is_known(
+    site: Visit, sqlite_url: str, by: SettledBy, state: State, note: str | None, sentences: tuple[str, ...]
+) -> None:
+    """The page of a task whose end no event told says which end it is, and how that is known."""
+    node = story.Node("w7@vm", 7)
+    told, task = started(node)
+    fact = Settlement(
+        "w7@vm", NOW - 600 * SECOND, by, NOW - SECOND, state, NOW - 299 * SECOND, True, result="'done'", note=note
+    )
+    with open_ledger(sqlite_url) as ledger:
+        story.tell(ledger, told)
+        settle.write(ledger, {("default", task): [fact]})
+
+    said = words(site().get(f"/tasks/{task}").text)
+
+    assert [sentence for sentence in sentences if sentence not in said] == []
+    assert "Not told by events" in said
+    assert "3 events; its end not seen" in said
+    assert "Was running" not in said
+    assert task in site().get("/tasks?q=state:lost,ended,succeeded&from=-24h").text

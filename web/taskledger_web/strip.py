@@ -53,6 +53,8 @@ _OUTCOME = {
     "expired": "failed",
     "revoked": "failed",
     "rejected": "failed",
+    "lost": "failed",
+    "ended": "sent",
     "not_received": "notreceived",
     "running": "running",
     "retrying": "running",
@@ -72,7 +74,13 @@ FIRE_WORDS = {
     "unknown": "not known",
     "dst_skipped": "skipped by the clock change",
 }
-OUTCOME_WORDS = {"ok": "succeeded", "not_received": "not received", "unknown": "not known"}
+OUTCOME_WORDS = {
+    "ok": "succeeded",
+    "not_received": "not received",
+    "unknown": "not known",
+    "lost": "lost with its worker",
+    "ended": "ended, nothing said how",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,7 +181,7 @@ def _what(run: RunRow, now_at: int) -> str:
     if run.state == State.STARTED and run.started_at is not None:
         return f"running, {times.duration((now_at - run.started_at) / MICROS)}"
     length = times.duration(run.runtime_s)
-    return ", ".join(part for part in (words.of_run(run).text, run.note, length) if part)
+    return ", ".join(part for part in (words.of_run(run).text, words.beside(run), length) if part)
 
 
 def _ticks(span: Span) -> tuple[tuple[float, str], ...]:

@@ -25,7 +25,9 @@ STATES = {
     State.CANCELLED: Word("Cancelled", "revoked", "undo", "given up when the worker lost its broker; delivered again"),
     State.RETRY: Word("Retrying", "retrying", "loop"),
     State.REJECTED: Word("Rejected", "revoked", "minus"),
+    State.IGNORED: Word("Ended", "revoked", "dash", "nothing said how"),
     State.REVOKED: Word("Revoked", "revoked", "barred"),
+    State.LOST: Word("Lost", "lost", "broken", "its worker's life ended in mid-run"),
     State.FAILURE: Word("Failed", "failed", "cross"),
     State.SUCCESS: Word("Succeeded", "succeeded", "tick"),
 }
@@ -33,6 +35,13 @@ SCHEDULED = Word("Scheduled", "sent", "clock")
 
 #: what a search calls each state, as facets name them
 NAMES = {word.text.lower(): word for word in (*STATES.values(), SCHEDULED)}
+
+#: how a state is known that no event told
+KNOWN_BY = {
+    "backend": "settled by the result backend",
+    "inspect": "settled by asking the worker",
+    "inferred": "inferred",
+}
 
 WORKER_STATES = {
     State.UNKNOWN: Word("Not known", "sent", "hatched", "only events of unknown types were seen"),
@@ -55,7 +64,18 @@ def of_task(row: TaskRow, now_at: int) -> Word:
 def of_run(run: RunRow) -> Word:
     """The word for one run, with the ledger's own note beside it."""
     word = STATES[run.state]
-    return replace(word, note=run.note) if run.note else word
+    note = beside(run)
+    return replace(word, note=note) if note else word
+
+
+def known_by(settled_by: str) -> str:
+    """How a state is known that no event told."""
+    return KNOWN_BY[settled_by]
+
+
+def beside(run: RunRow) -> str:
+    """How the end of a run is known, where no event told it, and its note."""
+    return ": ".join(filter(None, (KNOWN_BY.get(run.settled_by or ""), run.note)))
 
 
 def of_related(task: RelatedTask) -> Word:

@@ -15,6 +15,7 @@ from taskledger.ledger.answers import (
     Facet,
     RelatedTask,
     RunRow,
+    SettlementRow,
     Span,
     TaskDetail,
     TaskPage,
@@ -23,6 +24,8 @@ from taskledger.ledger.answers import (
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Labels
 from taskledger.ledger.search import Expression, condition, id_begins
+from taskledger.ledger.settled import fact_of
+from taskledger.settlements import SettledBy
 from taskledger.states import State
 
 #: tasks of the span, newest first, that facets are counted over
@@ -120,6 +123,7 @@ def task(ledger: Ledger, task_id: str) -> TaskDetail | None:
             runs=_runs(connection, ledger.labels, found),
             events=_events(connection, ledger.labels, found),
             family=_family(connection, ledger.labels, found),
+            settlements=_settlements(connection, ledger.labels, found),
         )
 
 
@@ -151,6 +155,7 @@ def row_of(labels: Labels, row: Any) -> TaskRow:
         state=State(row.state),
         worker=labels.value(row.worker_id),
         queue=labels.value(row.queue_id),
+        settled_by=_settled_by(row),
         **{key: getattr(row, key) for key in (*plain, *more)},
     )
 
@@ -196,6 +201,7 @@ def _runs(connection: Connection, labels: Labels, found: Any) -> tuple[RunRow, .
             state=State(row.state),
             worker=labels.value(row.worker_id),
             fingerprint=bytes(row.fingerprint).hex() if row.fingerprint else None,
+            settled_by=_settled_by(row),
             **{key: getattr(row, key) for key in (*plain, "exception", "traceback", "note")},
         )
         for row in connection.execute(query)
@@ -221,6 +227,23 @@ def _events(connection: Connection, labels: Labels, found: Any) -> tuple[EventRo
         for fields in (restore(bodies.unpack(row.codec, bytes(row.body))),)
     )
     return tuple(sorted(found_events, key=lambda event: (event.at, event.clock or 0, event.id)))
+
+
+def _settlements(connection: Connection, labels: Labels, found: Any) -> tuple[SettlementRow, ...]:
+    table = schema.settlement
+    mine = select(table).where(table.c.task_id == found.id, table.c.cluster_id == found.cluster_id)
+    facts = [fact_of(labels, row) for row in connection.execute(mine.order_by(table.c.settled_by, table.c.known_at))]
+    return tuple(
+        SettlementRow(
+            one.settled_by.name.lower(), one.known_at, one.worker, one.begun_at, one.state, one.at, one.name, one.note
+        )
+        for one in facts
+    )
+
+
+def _settled_by(row: Any) -> str | None:
+    """In a word; a task may have 0, where its state is known by events and something else of it was settled."""
+    return SettledBy(row.settled_by).name.lower() if row.settled_by else None
 
 
 def _family(connection: Connection, labels: Labels, found: Any) -> tuple[RelatedTask, ...]:

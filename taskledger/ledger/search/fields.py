@@ -74,7 +74,9 @@ STATE_WORDS: Final = {
     State.CANCELLED: "cancelled",
     State.RETRY: "retrying",
     State.REJECTED: "rejected",
+    State.IGNORED: "ended",
     State.REVOKED: "revoked",
+    State.LOST: "lost",
     State.FAILURE: "failed",
     State.SUCCESS: "succeeded",
 }

@@ -1,0 +1,124 @@
+"""What events left open: workers killed in the middle of a task, with a result backend and without one."""
+
+import signal
+import time
+
+import pytest
+from crew import crew, until
+from sqlalchemy import func, select
+
+from taskledger.ledger import Ledger, open_ledger, schema
+from taskledger.ledger.query import task
+from taskledger.states import State
+
+#: seconds within which a run must be closed
+PROMISED_S = 60.0
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
+
+
+def listening(ledger: Ledger) -> bool:
+    with ledger.read() as connection:
+        return bool(connection.scalar(select(func.count()).select_from(schema.coverage)))
+
+
+def state_of(ledger: Ledger, task_id: str) -> State | None:
+    found = task(ledger, task_id)
+    return found.task.state if found else None
+
+
+def runs_of(ledger: Ledger, task_id: str):
+    found = task(ledger, task_id)
+    return found.runs if found else ()
+
+
+@pytest.fixture
+def stage(redis_url, sqlite_url, tmp_path):
+    with crew(redis_url, sqlite_url, tmp_path) as run, open_ledger(sqlite_url) as ledger:
+        yield run, ledger
+
+
+def begin(run, ledger, *names: str, **environ: str) -> None:
+    """The recorder listens, and these workers are up."""
+    run.environ |= environ
+    run.record()
+    until(lambda: listening(ledger), f"the recorder listens:\n{run.log('record')}", 30)
+    for name in names:
+        run.worker(name)
+    run.workers_are_up(len(names))
+
+
+@pytest.mark.parametrize("has_backend", [True, False])
+def test_a_worker_killed_in_mid_task_leaves_a_lost_run(stage, redis_url, has_backend):
+    """After SIGKILL the run is closed within a minute as lost, and says that this is inferred, and who was asked."""
+    run, ledger = stage
+    begin(run, ledger, "w1", **({"PROJ_BACKEND": redis_url} if has_backend else {}))
+    task_id = run.task("slow", 1, "order", 300)
+    until(lambda: state_of(ledger, task_id) == State.STARTED, "the task runs", 30)
+    time.sleep(3)
+    run.stop("w1", signal.SIGKILL)
+    killed_at = time.time_ns() // 1000
+
+    until(lambda: state_of(ledger, task_id) == State.LOST, "the run is lost", PROMISED_S)
+
+    found = task(ledger, task_id)
+    asked = "the result backend has no end of it" if has_backend else "no result backend is known"
+    assert found.task.settled_by == found.runs[0].settled_by == "inferred"
+    assert found.runs[0].note == f"no heartbeat of its worker came any more; {asked}"
+    assert killed_at - 4_000_000 < found.task.ended_at < killed_at + 1_000_000
+
+
+def test_a_task_that_is_delivered_again_has_its_second_run_to_itself(rabbitmq_url, sqlite_url, tmp_path):
+    """With acks_late the broker gives a killed task to another worker: the first run is lost, the second succeeds."""
+    with crew(rabbitmq_url, sqlite_url, tmp_path) as run, open_ledger(sqlite_url) as ledger:
+        begin(run, ledger, "w1", "w2", PROJ_ACKS_LATE="yes")
+        task_id = run.task("slow", 1, "order", 8)
+        until(lambda: state_of(ledger, task_id) == State.STARTED, "the task runs", 30)
+        time.sleep(3)
+        run.stop(runs_of(ledger, task_id)[0].worker.partition("@")[0], signal.SIGKILL)
+
+        expected = [State.LOST, State.SUCCESS]
+        until(lambda: [one.state for one in runs_of(ledger, task_id)] == expected, "both runs are closed", PROMISED_S)
+
+        first, second = runs_of(ledger, task_id)
+        assert (first.settled_by, second.settled_by) == ("inferred", None)
+        assert first.worker != second.worker
+        assert (task(ledger, task_id).task.state, task(ledger, task_id).task.settled_by) == (State.SUCCESS, None)
+
+
+def test_a_task_that_ends_without_a_word_does_not_run_for_ever(stage):
+    """After Ignore the task is closed within a minute, and nothing is claimed of how it ended."""
+    run, ledger = stage
+    begin(run, ledger, "w1")
+    task_id = run.task("ignored", 1, "order")
+    until(lambda: state_of(ledger, task_id) == State.STARTED, "the task began", 30)
+
+    until(lambda: state_of(ledger, task_id) == State.IGNORED, "it is closed", PROMISED_S)
+
+    assert runs_of(ledger, task_id)[0].note.startswith("its worker says that it runs nothing any more")
+
+
+def test_an_expired_task_gets_its_name_from_the_backend(stage, redis_url):
+    """Of a task that expired before it was received no event says the name; with result_extended the backend does."""
+    run, ledger = stage
+    begin(run, ledger, "w1", PROJ_BACKEND=redis_url, PROJ_SENT_EVENT="no")
+    task_id = run.task("ok", 1, "order-7", expires=-1.0)
+    until(lambda: state_of(ledger, task_id) == State.REVOKED, "it is revoked", 30)
+
+    until(lambda: task(ledger, task_id).task.name is not None, "its name is known", PROMISED_S)
+
+    found = task(ledger, task_id)
+    assert (found.task.name, found.task.args) == ("proj.ok", "(1, 'order-7')")
+    assert [(fact.settled_by, fact.state) for fact in found.settlements] == [("backend", None)]
+
+
+def test_a_worker_that_is_busy_is_asked_which_tasks_it_still_has(rabbitmq_url, sqlite_url, tmp_path):
+    """Of two that a worker had begun one goes on; the other ended without a word, as the worker says when asked."""
+    with crew(rabbitmq_url, sqlite_url, tmp_path) as run, open_ledger(sqlite_url) as ledger:
+        begin(run, ledger, "w1")
+        busy, ended = run.task("slow", 1, "order", 300), run.task("ignored", 1, "order")
+        until(lambda: state_of(ledger, ended) == State.STARTED, "both began", 30)
+
+        until(lambda: state_of(ledger, ended) == State.IGNORED, "it is closed", PROMISED_S)
+
+        assert (state_of(ledger, busy), task(ledger, ended).task.settled_by) == (State.STARTED, "inspect")
