@@ -46,6 +46,12 @@ class LedgerConflict(LedgerError):
     """Another transaction was in the way; trying again may pass."""
 
 
+class LedgerBusy(LedgerError):
+    """Somebody does already what only one may do at a time."""
+
+    exit_code = 2
+
+
 class LedgerAway(LedgerError):
     """The database cannot be reached."""
 

@@ -1,0 +1,232 @@
+"""Tasks, runs and failure groups, folded again from all events of all tasks.
+
+A page of events is read in the order of their ids, and tasks are projected from it and compared with their rows. Those
+that differ, most of them because their story goes on beyond the page, are compared once more with all of their events.
+Those that still differ are written, under their locks, as a recorder writes them.
+"""
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import Connection, and_, exists, or_, select
+
+from taskledger.events import Event, first_id_at
+from taskledger.ledger import bulk, dialects, fold, schema
+from taskledger.ledger.rebuild_groups import Groups
+from taskledger.ledger.types import unpack_task_id
+from taskledger.tasks import Task
+
+if TYPE_CHECKING:
+    from taskledger.ledger.rebuild import Rebuilding
+
+#: events of one page, about 30 MB of memory
+PAGE = 20_000
+#: tasks, and events of these, that are compared at once with all of their events, or written in one transaction
+TASKS_A_STEP, EVENTS_A_STEP = 200, 4_000
+#: rows of tasks that are asked at once whether they have events at all
+ROWS_A_STEP = 5_000
+#: tasks that were compared with all of their events lately, and need not be when the next page tells of them
+MAX_CHECKED = 100_000
+
+_SIZES = "SELECT task_id, count(*) FROM event"
+_COLUMNS = {table: ", ".join(column.name for column in table.columns) for table in (schema.task, schema.run)}
+_PLACES = {
+    (table, name): list(table.columns.keys()).index(name)
+    for table, name in ((schema.task, "id"), (schema.task, "events"), (schema.run, "task_id"), (schema.run, "number"))
+}
+
+
+def fold_all(work: "Rebuilding", from_at: int) -> None:
+    """Fold the tasks that events from that moment on tell of; then count the tasks of which no event tells."""
+    folding = _Folding(work)
+    folding.run(from_at)
+    folding.count_without_events()
+
+
+class _Folding:
+    def __init__(self, work: "Rebuilding") -> None:
+        self._work, self._ledger = work, work.ledger
+        self._groups = Groups(work)
+        self._checked: OrderedDict[tuple[int, bytes], None] = OrderedDict()
+
+    def run(self, from_at: int) -> None:
+        after = first_id_at(from_at)
+        while not self._work.is_stopped():
+            with self._ledger.read() as connection:
+                page = _page(connection, after)
+                doubtful = self._look(connection, page)
+            self._look_closer(doubtful)
+            self._groups.settle()
+            if page:
+                after = bytes(page[-1][0])
+                # What comes later in the same millisecond is looked at by whoever goes on from here.
+                self._work.reached(int.from_bytes(after[:6], "big") * 1000)
+            self._work.step(len(page))
+            if len(page) < PAGE:
+                return
+
+    def _look(self, connection: Connection, page: Sequence[Any]) -> dict[int, list[bytes]]:
+        """The tasks whose rows are not what the events of this page make of them, by their clusters."""
+        stories: dict[int, dict[bytes, list[Any]]] = defaultdict(lambda: defaultdict(list))
+        for event_id, key, cluster_id, *rest in page:
+            stories[cluster_id][bytes(key)].append((event_id, *rest))
+        return {cluster_id: self._look_at(connection, cluster_id, mine) for cluster_id, mine in stories.items()}
+
+    def _look_at(self, connection: Connection, cluster_id: int, stories: Mapping[bytes, list[Any]]) -> list[bytes]:
+        unchecked = [key for key in stories if (cluster_id, key) not in self._checked]
+        made = {
+            key: fold.projected(unpack_task_id(key), [fold.event_of(key, *row) for row in stories[key]], number)
+            for key in unchecked
+            if (number := len(stories[key])) <= fold.MAX_STORY
+        }
+        found = self._compare(connection, cluster_id, made)
+        # A story that goes on beyond the page looks like a row that counts too many events.
+        doubtful = found.wrong | found.richer
+        self._groups.expect(cluster_id, [made[key] for key in made.keys() - doubtful])
+        return [key for key in unchecked if key not in made or key in doubtful]
+
+    def _look_closer(self, doubtful: Mapping[int, Sequence[bytes]]) -> None:
+        """Compare these with all of their events, and put right those that still differ."""
+        for cluster_id, keys in doubtful.items():
+            for few in dialects.chunks(keys, TASKS_A_STEP):
+                with self._ledger.read() as connection:
+                    sizes = _sizes(connection, cluster_id, few)
+                for portion in _portions(sizes):
+                    self._judge(cluster_id, portion)
+                self._remember(cluster_id, few)
+
+    def _judge(self, cluster_id: int, sizes: Mapping[bytes, int]) -> None:
+        with self._ledger.read() as connection:
+            made = _made(connection, cluster_id, sizes)
+            found = self._compare(connection, cluster_id, made)
+        self._work.number["tasks_left"] += len(found.richer)
+        self._groups.expect(cluster_id, [made[key] for key in made.keys() - found.richer])
+        number = len(found.wrong)
+        if number and not self._work.dry_run:
+            number = self._work.write(partial(self._fold_again, cluster_id=cluster_id, keys=found.wrong))
+        self._work.number["tasks"] += number
+
+    def _fold_again(self, connection: Connection, *, cluster_id: int, keys: Iterable[bytes]) -> int:
+        """Write these tasks anew under their locks, those that differ even now; how many."""
+        number, pending = 0, sorted(keys)
+        while pending:
+            # Whoever has the row sees all events of the task that are committed: as in fold.tasks.
+            known = fold.lock(connection, cluster_id, pending)
+            made = _made(connection, cluster_id, _sizes(connection, cluster_id, pending))
+            wrong = self._compare(connection, cluster_id, made).wrong
+            # Runs without a task would be in the way of its own.
+            new = [key for key in wrong if unpack_task_id(key) not in known]
+            bulk.delete_in(connection, schema.run, "task_id", new, after=f"AND cluster_id = {cluster_id}")
+            rows = fold.Rows(self._ledger.labels, cluster_id)
+            pending = sorted(fold.put(connection, rows, [made[key] for key in sorted(wrong)], known))
+            number += len(wrong) - len(pending)
+        return number
+
+    def _compare(self, connection: Connection, cluster_id: int, made: Mapping[bytes, Task]) -> "_Compared":
+        return _compared(connection, fold.Rows(self._ledger.labels, cluster_id), made)
+
+    def _remember(self, cluster_id: int, keys: Iterable[bytes]) -> None:
+        # What comes to a task after this is folded by whoever records it.
+        for key in keys:
+            self._checked[cluster_id, key] = None
+        while len(self._checked) > MAX_CHECKED:
+            self._checked.popitem(last=False)
+
+    def count_without_events(self) -> None:
+        last: Any = None
+        while not self._work.is_stopped():
+            with self._ledger.read() as connection:
+                rows = _tasks_after(connection, last)
+            self._work.number["tasks_left"] += sum(1 for row in rows if not row.has_events)
+            self._work.step(0)
+            if len(rows) < ROWS_A_STEP:
+                return
+            last = rows[-1]
+
+
+class _Compared(NamedTuple):
+    """Tasks whose rows are not what was made, and, apart, those whose row counts more events than there are."""
+
+    wrong: frozenset[bytes]
+    richer: frozenset[bytes]
+
+
+def _compared(connection: Connection, rows: fold.Rows, made: Mapping[bytes, Task]) -> _Compared:
+    tasks = {key: found[0] for key, found in _found(connection, schema.task, "id", rows.cluster_id, made).items()}
+    runs = _found(connection, schema.run, "task_id", rows.cluster_id, made)
+    differing = {
+        key
+        for key, one in made.items()
+        if tasks.get(key) != rows.task(one) or not _same_runs(rows, one, runs.get(key, []))
+    }
+    events = _PLACES[schema.task, "events"]
+    richer = frozenset(key for key in differing & tasks.keys() if tasks[key][events] > made[key].events)
+    return _Compared(frozenset(differing - richer), richer)
+
+
+def _found(
+    connection: Connection, table: Any, column: str, cluster_id: int, keys: Collection[bytes]
+) -> dict[bytes, list[bulk.Row]]:
+    """The rows of a table by their packed task ids, values as the driver gives them."""
+    sql, place = f"SELECT {_COLUMNS[table]} FROM {table.name}", _PLACES[table, column]
+    found: dict[bytes, list[bulk.Row]] = defaultdict(list)
+    for row in bulk.select_in(connection, sql, column, list(keys), after=f"AND cluster_id = {cluster_id}"):
+        found[bytes(row[place])].append(tuple(row))
+    return found
+
+
+def _same_runs(rows: fold.Rows, one: Task, found: Sequence[bulk.Row]) -> bool:
+    number = _PLACES[schema.run, "number"]
+    return sorted(found, key=lambda row: row[number]) == [rows.run(one, run) for run in one.runs]
+
+
+def _page(connection: Connection, after: bytes) -> Sequence[Any]:
+    """Events of tasks: id, packed task id, cluster, time, codec and body, in the order of their ids."""
+    names, mark = "id, task_id, cluster_id, at, codec, body", bulk.mark(connection)
+    sql = f"SELECT {names} FROM event WHERE id > {mark} AND task_id IS NOT NULL ORDER BY id LIMIT {PAGE}"
+    return connection.exec_driver_sql(sql, (after,)).all()
+
+
+def _sizes(connection: Connection, cluster_id: int, keys: Sequence[bytes]) -> dict[bytes, int]:
+    """How many events each of the tasks has, if any."""
+    mine = f"AND cluster_id = {cluster_id} GROUP BY task_id"
+    return {bytes(key): number for key, number in bulk.select_in(connection, _SIZES, "task_id", keys, after=mine)}
+
+
+def _made(connection: Connection, cluster_id: int, sizes: Mapping[bytes, int]) -> dict[bytes, Task]:
+    """The tasks that all of their events make; none of one that has none any more."""
+    stories: dict[bytes, list[Event]] = defaultdict(list)
+    short = [key for key, number in sizes.items() if number <= fold.MAX_STORY]
+    for row in bulk.select_in(connection, fold.STORY, "task_id", short, after=f"AND cluster_id = {cluster_id}"):
+        stories[bytes(row[0])].append(fold.event_of(*row))
+    made = {key: fold.projected(unpack_task_id(key), story, len(story)) for key, story in stories.items()}
+    for key in sizes.keys() - short:
+        task_id = unpack_task_id(key)
+        made[key] = fold.projected(task_id, fold.ends_of(connection, cluster_id, task_id), sizes[key])
+    return made
+
+
+def _portions(sizes: Mapping[bytes, int]) -> Iterator[dict[bytes, int]]:
+    """As many of the tasks at once as have few enough events; at least one."""
+    portion: dict[bytes, int] = {}
+    total = 0
+    for key, number in sizes.items():
+        total += min(number, fold.MAX_STORY)
+        if portion and total > EVENTS_A_STEP:
+            yield portion
+            portion, total = {}, min(number, fold.MAX_STORY)
+        portion[key] = number
+    if portion:
+        yield portion
+
+
+def _tasks_after(connection: Connection, last: Any) -> Sequence[Any]:
+    """Rows of tasks in the order of their keys, each with whether it has any event."""
+    task, event = schema.task.c, schema.event.c
+    mine = exists().where(event.task_id == task.id, event.cluster_id == task.cluster_id)
+    wanted = select(task.id, task.cluster_id, mine.label("has_events")).order_by(task.id, task.cluster_id)
+    if last is not None:
+        wanted = wanted.where(or_(task.id > last.id, and_(task.id == last.id, task.cluster_id > last.cluster_id)))
+    return connection.execute(wanted.limit(ROWS_A_STEP)).all()
