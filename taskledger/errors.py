@@ -46,6 +46,10 @@ class LedgerConflict(LedgerError):
     """Another transaction was in the way; trying again may pass."""
 
 
+class EventDamaged(LedgerError):
+    """The body of an event cannot be read: damaged, or written by a newer program."""
+
+
 class LedgerBusy(LedgerError):
     """Somebody does already what only one may do at a time."""
 

@@ -59,7 +59,7 @@ def select_in(
     found: list[Any] = []
     for chunk in dialects.chunks(values):
         where, parameters = _in(connection, chunk)
-        found += connection.exec_driver_sql(f"{select} WHERE {column} {where} {after}", parameters)
+        found += connection.exec_driver_sql(f"{select} WHERE {column} {where} {after}", parameters).all()
     return found
 
 

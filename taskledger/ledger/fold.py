@@ -1,6 +1,6 @@
 """Bring the rows of tasks, runs and workers in line with their events, inside the transaction that wrote the events."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -124,13 +124,24 @@ def ends_of(connection: Connection, cluster_id: int, task_id: str) -> list[Event
 
 def event_of(key: bytes | None, event_id: bytes, at: int, codec: int, data: bytes) -> Event:
     """The event of a row, as it was decoded; `key` is the packed id of its task."""
-    body = bodies.unpack(codec, bytes(data))
+    return _event(None if key is None else unpack_task_id(bytes(key)), event_id, at, bodies.unpack(codec, bytes(data)))
+
+
+def events_of(rows: Iterable[tuple[str, bytes, int, int, bytes]]) -> list[Event]:
+    """As `event_of`, for many: rows of a task id, and the event's id, time, codec and body."""
+    read = list(rows)
+    unpacked = bodies.unpack_all([(codec, data) for _, _, _, codec, data in read])
+    return [
+        _event(task_id, event_id, at, body) for (task_id, event_id, at, _, _), body in zip(read, unpacked, strict=True)
+    ]
+
+
+def _event(task_id: str | None, event_id: bytes, at: int, body: bytes) -> Event:
     fields = restore(body)
-    hostname = fields.get("hostname")
-    host = hostname if isinstance(hostname, str) and hostname else None
-    pid, clock = integer(fields.get("pid")), integer(fields.get("clock"))
-    task_id = None if key is None else unpack_task_id(bytes(key))
-    return Event(bytes(event_id), fields["type"], at, host, pid, clock, task_id, body, fields)
+    get = fields.get
+    hostname, pid, clock = get("hostname"), get("pid"), get("clock")
+    host = hostname if hostname and isinstance(hostname, str) else None
+    return Event(event_id, fields["type"], at, host, integer(pid), integer(clock), task_id, body, fields)
 
 
 def _remembered(

@@ -1,10 +1,11 @@
 """Fold all events again beside running recorders, and put right the rows that are not what their events make of them.
 
-Everything is compared without any lock first, and only what differs is written, under its lock: each row is right, or as
-it was, at any moment; nothing is ever half done; and a ledger that is well is only read. It may end after any step,
-and goes on from there the next time.
+All is compared without any lock first, and only what differs is written, under its lock: each row is right, or as it
+was, at any moment; nothing is ever half done; and a ledger that is well is only read. It may end after any step, and
+goes on from there the next time.
 """
 
+import gc
 import os
 import platform
 import threading
@@ -28,6 +29,8 @@ from taskledger.ledger.engine import Ledger
 PAUSE_S = 0.02
 #: how often a step that met another writer is tried again
 TRIES = 8
+#: new objects after which Python looks for cycles
+GARBAGE_AFTER = 200_000
 #: the lease of a rebuild; seconds after which one that was killed makes room, and after which it is renewed
 LEASE, LEASE_S, RENEW_S = "rebuild", 60.0, 10.0
 #: how far an unfinished rebuild got; of this version, since another one may make other rows of the same events
@@ -55,7 +58,7 @@ class Rebuilt:
     workers: int = 0
     worker_sessions: int = 0
     event_counts: int = 0
-    #: left as they are, because they tell of events that the ledger has no more
+    #: left as they are, because they tell of events that the ledger has no more, or that cannot be read
     tasks_left: int = 0
     worker_sessions_left: int = 0
     event_counts_left: int = 0
@@ -86,7 +89,7 @@ def rebuild(
     (events read, events to read): each is read twice. `stop` ends it between two steps. Raises LedgerBusy when another
     rebuild goes on, LedgerAway when the database is away.
     """
-    with _alone(ledger) as renew:
+    with _alone(ledger) as renew, _few_collections():
         work = Rebuilding(ledger, renew, progress or (lambda _done, _total: None), stop, dry_run=dry_run)
         return work.run(from_start=from_start)
 
@@ -182,6 +185,17 @@ def _alone(ledger: Ledger) -> Iterator[Callable[[], None]]:
         yield renew
     finally:
         leases.give_up(ledger, LEASE, holder)
+
+
+@contextmanager
+def _few_collections() -> Iterator[None]:
+    """Python looks for cycles after each few hundred new objects; a page has a hundred thousand, and no cycle."""
+    before = gc.get_threshold()
+    gc.set_threshold(GARBAGE_AFTER, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _busy(ledger: Ledger) -> str:

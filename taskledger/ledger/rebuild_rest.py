@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, and_, delete, select, update
 
 from taskledger import workers as core
+from taskledger.errors import EventDamaged
 from taskledger.events import TASK_EVENT_TYPES, WORKER_EVENT_TYPES
 from taskledger.ledger import bulk, dialects, fold, retain, schema
 from taskledger.ledger import schedule_facts as facts
@@ -52,16 +53,22 @@ class Life:
     task_event_at: int | None = None
     #: id of the last worker event
     last_id: bytes = b""
+    #: whether some event cannot be read
+    is_damaged: bool = False
 
     def tell(self, rows: Iterable[Any]) -> None:
         """Worker events: rows of id, time, lag, codec and body."""
         for event_id, at, lag_ms, codec, body in rows:
-            event = fold.event_of(None, event_id, at, codec, body)
+            self.last_id = event_id
+            try:
+                event = fold.event_of(None, event_id, at, codec, body)
+            except EventDamaged:
+                self.is_damaged = True
+                continue
             self.open = core.fold(self.open, event, at + lag_ms * 1000)
             over = len(self.open) - fold.OPEN_SESSIONS
             if over > 0:
                 self.done, self.open = [*self.done, *self.open[:over]], self.open[over:]
-            self.last_id = event.id
 
     @property
     def sessions(self) -> frozenset[core.Session]:
@@ -148,6 +155,9 @@ class _Rest:
             if not self._work.dry_run:
                 self._work.write(lambda connection: _put_worker(connection, host, look.workers.get(host), worker))
         seen = look.sessions[host]
+        if look.lives[host].is_damaged:
+            self._work.number["worker_sessions_left"] += len(seen)
+            return True
         wrong = look.right_sessions(host, seen) ^ seen if look.lives[host].sessions else frozenset()
         if not wrong:
             return True
@@ -223,7 +233,7 @@ def _events(connection: Connection, worker_types: Iterable[int]) -> Iterator[Seq
     sql = f"SELECT id, at, cluster_id, type_id, host_id, lag_ms, codec, {body} FROM event ORDER BY id"
     result = connection.exec_driver_sql(sql, execution_options={"stream_results": True, "yield_per": ROWS_A_STEP})
     try:
-        yield from result.partitions()
+        yield from result.partitions(ROWS_A_STEP)
     finally:
         result.close()
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, and_, exists, or_, select
 
+from taskledger.errors import EventDamaged
 from taskledger.events import Event, first_id_at
 from taskledger.ledger import bulk, dialects, fold, schema
 from taskledger.ledger.rebuild_groups import Groups
@@ -21,8 +22,12 @@ from taskledger.tasks import Task
 if TYPE_CHECKING:
     from taskledger.ledger.rebuild import Rebuilding
 
-#: events of one page, about 30 MB of memory
-PAGE = 20_000
+#: events of one page, and the bytes of their bodies as they are stored
+PAGE, PAGE_BYTES = 20_000, 16 * 1024 * 1024
+#: tasks of a page whose events are unpacked at once
+TASKS_AT_ONCE = 1_000
+#: rows that are fetched at once
+FETCH = 500
 #: tasks, and events of these, that are compared at once with all of their events, or written in one transaction
 TASKS_A_STEP, EVENTS_A_STEP = 200, 4_000
 #: rows of tasks that are asked at once whether they have events at all
@@ -55,37 +60,38 @@ class _Folding:
         after = first_id_at(from_at)
         while not self._work.is_stopped():
             with self._ledger.read() as connection:
-                page = _page(connection, after)
+                page, is_last = _page(connection, after)
                 doubtful = self._look(connection, page)
             self._look_closer(doubtful)
             self._groups.settle()
             if page:
-                after = bytes(page[-1][0])
+                after = page[-1][2]
                 # What comes later in the same millisecond is looked at by whoever goes on from here.
                 self._work.reached(int.from_bytes(after[:6], "big") * 1000)
             self._work.step(len(page))
-            if len(page) < PAGE:
+            if is_last:
                 return
 
     def _look(self, connection: Connection, page: Sequence[Any]) -> dict[int, list[bytes]]:
         """The tasks whose rows are not what the events of this page make of them, by their clusters."""
-        stories: dict[int, dict[bytes, list[Any]]] = defaultdict(lambda: defaultdict(list))
-        for event_id, key, cluster_id, *rest in page:
-            stories[cluster_id][bytes(key)].append((event_id, *rest))
-        return {cluster_id: self._look_at(connection, cluster_id, mine) for cluster_id, mine in stories.items()}
+        stories: dict[int, dict[bytes, list[Any]]] = defaultdict(dict)
+        for cluster_id, *row in page:
+            if (cluster_id, row[0]) not in self._checked:
+                stories[cluster_id].setdefault(row[0], []).append(row)
+        return {cluster_id: list(self._look_at(connection, cluster_id, mine)) for cluster_id, mine in stories.items()}
 
-    def _look_at(self, connection: Connection, cluster_id: int, stories: Mapping[bytes, list[Any]]) -> list[bytes]:
-        unchecked = [key for key in stories if (cluster_id, key) not in self._checked]
-        made = {
-            key: fold.projected(unpack_task_id(key), [fold.event_of(key, *row) for row in stories[key]], number)
-            for key in unchecked
-            if (number := len(stories[key])) <= fold.MAX_STORY
-        }
-        found = self._compare(connection, cluster_id, made)
-        # A story that goes on beyond the page looks like a row that counts too many events.
-        doubtful = found.wrong | found.richer
-        self._groups.expect(cluster_id, [made[key] for key in made.keys() - doubtful])
-        return [key for key in unchecked if key not in made or key in doubtful]
+    def _look_at(self, connection: Connection, cluster_id: int, stories: Mapping[bytes, list[Any]]) -> Iterator[bytes]:
+        for keys in dialects.chunks(list(stories), TASKS_AT_ONCE):
+            short = [key for key in keys if len(stories[key]) <= fold.MAX_STORY]
+            try:
+                made = _projected(_stories([row for key in short for row in stories[key]]))
+            except EventDamaged:
+                made = {}
+            found = self._compare(connection, cluster_id, made)
+            # A story that goes on beyond the page looks like a row that counts too many events.
+            doubtful = found.wrong | found.richer
+            self._groups.expect(cluster_id, [made[key] for key in made if key not in doubtful])
+            yield from (key for key in keys if key not in made or key in doubtful)
 
     def _look_closer(self, doubtful: Mapping[int, Sequence[bytes]]) -> None:
         """Compare these with all of their events, and put right those that still differ."""
@@ -94,8 +100,19 @@ class _Folding:
                 with self._ledger.read() as connection:
                     sizes = _sizes(connection, cluster_id, few)
                 for portion in _portions(sizes):
-                    self._judge(cluster_id, portion)
+                    self._judge_readable(cluster_id, portion)
                 self._remember(cluster_id, few)
+
+    def _judge_readable(self, cluster_id: int, sizes: Mapping[bytes, int]) -> None:
+        """A task of which an event cannot be read stays as it is; the others are judged."""
+        try:
+            self._judge(cluster_id, sizes)
+        except EventDamaged:
+            if len(sizes) > 1:
+                for key, number in sizes.items():
+                    self._judge_readable(cluster_id, {key: number})
+            else:
+                self._work.number["tasks_left"] += 1
 
     def _judge(self, cluster_id: int, sizes: Mapping[bytes, int]) -> None:
         with self._ledger.read() as connection:
@@ -104,6 +121,9 @@ class _Folding:
         self._work.number["tasks_left"] += len(found.richer)
         self._groups.expect(cluster_id, [made[key] for key in made.keys() - found.richer])
         number = len(found.wrong)
+        if number:
+            # Writing a task makes its groups as well, and says of none whether it was there.
+            self._groups.settle()
         if number and not self._work.dry_run:
             number = self._work.write(partial(self._fold_again, cluster_id=cluster_id, keys=found.wrong))
         self._work.number["tasks"] += number
@@ -173,7 +193,7 @@ def _found(
     sql, place = f"SELECT {_COLUMNS[table]} FROM {table.name}", _PLACES[table, column]
     found: dict[bytes, list[bulk.Row]] = defaultdict(list)
     for row in bulk.select_in(connection, sql, column, list(keys), after=f"AND cluster_id = {cluster_id}"):
-        found[bytes(row[place])].append(tuple(row))
+        found[row[place]].append(tuple(row))
     return found
 
 
@@ -182,26 +202,52 @@ def _same_runs(rows: fold.Rows, one: Task, found: Sequence[bulk.Row]) -> bool:
     return sorted(found, key=lambda row: row[number]) == [rows.run(one, run) for run in one.runs]
 
 
-def _page(connection: Connection, after: bytes) -> Sequence[Any]:
-    """Events of tasks: id, packed task id, cluster, time, codec and body, in the order of their ids."""
-    names, mark = "id, task_id, cluster_id, at, codec, body", bulk.mark(connection)
+def _page(connection: Connection, after: bytes) -> tuple[list[Any], bool]:
+    """Events of tasks in the order of their ids, and whether there are no more.
+
+    Rows of cluster, packed task id, id, time, codec and body.
+    """
+    names, mark = "cluster_id, task_id, id, at, codec, body", bulk.mark(connection)
     sql = f"SELECT {names} FROM event WHERE id > {mark} AND task_id IS NOT NULL ORDER BY id LIMIT {PAGE}"
-    return connection.exec_driver_sql(sql, (after,)).all()
+    page: list[Any] = []
+    size = 0
+    result = connection.exec_driver_sql(sql, (after,), execution_options={"stream_results": True})
+    try:
+        for rows in result.partitions(FETCH):
+            page += rows
+            size += sum([len(row[5]) for row in rows])
+            if size > PAGE_BYTES:
+                return page, False
+    finally:
+        result.close()
+    return page, len(page) < PAGE
+
+
+def _projected(stories: Mapping[bytes, Sequence[Event]]) -> dict[bytes, Task]:
+    return {key: fold.projected(unpack_task_id(key), story, len(story)) for key, story in stories.items()}
+
+
+def _stories(rows: Sequence[Any]) -> dict[bytes, list[Event]]:
+    """The events of the rows (packed task id, id, time, codec and body), by their tasks."""
+    names = {key: unpack_task_id(key) for key in {row[0] for row in rows}}
+    stories: dict[bytes, list[Event]] = {}
+    events = fold.events_of((names[key], *rest) for key, *rest in rows)
+    for row, event in zip(rows, events, strict=True):
+        stories.setdefault(row[0], []).append(event)
+    return stories
 
 
 def _sizes(connection: Connection, cluster_id: int, keys: Sequence[bytes]) -> dict[bytes, int]:
     """How many events each of the tasks has, if any."""
     mine = f"AND cluster_id = {cluster_id} GROUP BY task_id"
-    return {bytes(key): number for key, number in bulk.select_in(connection, _SIZES, "task_id", keys, after=mine)}
+    return dict(bulk.select_in(connection, _SIZES, "task_id", keys, after=mine))
 
 
 def _made(connection: Connection, cluster_id: int, sizes: Mapping[bytes, int]) -> dict[bytes, Task]:
     """The tasks that all of their events make; none of one that has none any more."""
-    stories: dict[bytes, list[Event]] = defaultdict(list)
     short = [key for key, number in sizes.items() if number <= fold.MAX_STORY]
-    for row in bulk.select_in(connection, fold.STORY, "task_id", short, after=f"AND cluster_id = {cluster_id}"):
-        stories[bytes(row[0])].append(fold.event_of(*row))
-    made = {key: fold.projected(unpack_task_id(key), story, len(story)) for key, story in stories.items()}
+    stories = _stories(bulk.select_in(connection, fold.STORY, "task_id", short, after=f"AND cluster_id = {cluster_id}"))
+    made = _projected(stories)
     for key in sizes.keys() - short:
         task_id = unpack_task_id(key)
         made[key] = fold.projected(task_id, fold.ends_of(connection, cluster_id, task_id), sizes[key])

@@ -4,8 +4,7 @@ import random
 import threading
 import time
 import uuid
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -71,7 +70,11 @@ def workers_told(seed: int, minutes: int) -> list[dict[str, Any]]:
             for _ in range(minutes * 10):
                 at_s += 2
                 processed += rng.randint(0, 5)
-                beat = about | {"processed": processed, "active": rng.randint(0, 4), "loadavg": [0.1, 0.2, rng.random()]}
+                beat = about | {
+                    "processed": processed,
+                    "active": rng.randint(0, 4),
+                    "loadavg": [0.1, 0.2, rng.random()],
+                }
                 told.append(raw("worker-heartbeat", at_s, **beat))
             if number != 2:
                 told.append(raw("worker-offline", at_s + 0.5, **about))
@@ -103,6 +106,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rebuild_tasks, "PAGE", 150)
     monkeypatch.setattr(rebuild_tasks, "TASKS_A_STEP", 20)
     monkeypatch.setattr(rebuild_tasks, "ROWS_A_STEP", 64)
+    monkeypatch.setattr(rebuild, "PAUSE_S", 0.001)
     monkeypatch.setattr(rebuild_rest, "ROWS_A_STEP", 100)
 
 
@@ -400,10 +404,10 @@ def test_after_pruning_it_changes_nothing(ledger: Ledger) -> None:
 
 def test_a_story_without_end(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a task with thousands of events only as many are read as a recorder reads, and the row is the same."""
-    events = [task_event("retried", NOON + n / 100, clock=n, exception=f"E({n})") for n in range(2_500)]
-    for start in range(0, 2_500, 500):
-        put(ledger, *events[start : start + 500])
-    put(ledger, *(task_event("retried", NOON + n / 100, "b", clock=n, exception=f"E({n})") for n in range(1_200)))
+    for uuid_, size in (("a", 600), ("b", 1_200)):
+        events = [task_event("retried", NOON + n / 100, uuid_, clock=n, exception=f"E({n})") for n in range(1_200)]
+        for start in range(0, 1_200, size):
+            put(ledger, *events[start : start + size])
     before = rows(ledger)
     seen = _story_sizes(monkeypatch)
     done = rebuild.rebuild(ledger)
@@ -441,3 +445,20 @@ def test_words() -> None:
 
     assert str(done) == "1,204 tasks, 1 failure group, 2 worker sessions"
     assert done.left == "3 tasks"
+
+
+def test_damaged_events(ledger: Ledger) -> None:
+    """A task or worker of which an event cannot be read stays as it is, and holds up no other."""
+    record_all(ledger, [*corpus_told(number=60), *succeeded(NOON, "unreadable")])
+    event = schema.event.c
+    with ledger.write() as connection:
+        beat = connection.scalar(select(event.id).where(event.task_id.is_(None)).order_by(event.id).limit(1))
+        broken = (event.task_id == "unreadable") | (event.id == bytes(beat or b""))
+        connection.execute(update(schema.event).where(broken).values(body=b"\x00", codec=1))
+    before = rows(ledger)
+    with ledger.write() as connection:
+        connection.execute(update(schema.task).where(schema.task.c.id != "unreadable").values(state=30))
+    done = rebuild.rebuild(ledger)
+
+    assert rows(ledger) == before
+    assert (done.tasks > 10, done.tasks_left, done.worker_sessions_left) == (True, 1, 3)
