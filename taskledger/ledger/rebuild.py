@@ -135,7 +135,7 @@ class Rebuilding:
         if not self.dry_run:
             self.write(lambda connection: facts.set_mark(connection, MARK, at), pause_s=0.0)
 
-    def write(self, work: Callable[[Connection], Any], *, pause_s: float = PAUSE_S) -> Any:
+    def write(self, work: Callable[[Connection], Any], *, pause_s: float | None = None) -> Any:
         """One transaction, tried again when it met another writer; then a pause."""
         for attempt in range(TRIES):
             try:
@@ -145,7 +145,7 @@ class Rebuilding:
                 if attempt == TRIES - 1:
                     raise
             finally:
-                time.sleep(pause_s)
+                time.sleep(PAUSE_S if pause_s is None else pause_s)
         raise AssertionError  # the last try returned or raised
 
     def is_stopped(self) -> bool:
