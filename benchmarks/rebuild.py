@@ -34,8 +34,8 @@ SLICE, BATCH = 10_000, 5_000
 RATE, BEGIN_S = 200.0, 1_795_262_400.0
 TABLES = ("task", "run", "failure_group", "worker", "worker_session", "event_count")
 DAMAGES = (
-    "UPDATE task SET state = 30, ended_at = NULL, args = 'damaged' WHERE first_at % 1000 < {permille}",
-    "DELETE FROM run WHERE received_at % 1000 < {permille}",
+    "UPDATE task SET state = 30, ended_at = NULL, args = 'damaged' WHERE (first_at / 5000) % 1000 < {permille}",
+    "DELETE FROM run WHERE (received_at / 5000) % 1000 < {permille}",
     "UPDATE worker_session SET last_at = last_at + 1, processed = 0",
     "UPDATE worker SET task_event_at = NULL",
     "UPDATE event_count SET number = number + 1",

@@ -295,11 +295,12 @@ def test_prune_for_people(cli, stocked):
 
 
 def test_rebuild(cli, stocked):
-    """It says what was not as its events say, puts that right, and then finds nothing; on stdout, for programs as JSON."""
+    """It says what is not as its events say, puts that right, and then finds nothing."""
     with open_ledger(stocked) as ledger, ledger.write() as connection:
         connection.exec_driver_sql("UPDATE task SET state = 30")
     counts = [
-        json.loads(cli("rebuild", *args, "--json", "-d", stocked).stdout) for args in (("--dry-run",), (), ("--from-start",))
+        json.loads(cli("rebuild", *args, "--json", "-d", stocked).stdout)
+        for args in (("--dry-run",), (), ("--from-start",))
     ]
 
     assert [each["tasks"] for each in counts] == [2, 2, 0]

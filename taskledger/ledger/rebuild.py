@@ -25,7 +25,7 @@ from taskledger.ledger import leases, rebuild_rest, rebuild_tasks, schema
 from taskledger.ledger import schedule_facts as facts
 from taskledger.ledger.engine import Ledger
 
-#: seconds between two transactions that write, for whoever else wants to
+#: seconds between two transactions that write, for whoever else wants to: SQLite lets only one
 PAUSE_S = 0.02
 #: how often a step that met another writer is tried again
 TRIES = 8
@@ -133,9 +133,17 @@ class Rebuilding:
     def reached(self, at: int) -> None:
         """What is told of by events before that moment is done."""
         if not self.dry_run:
-            self.write(lambda connection: facts.set_mark(connection, MARK, at), pause_s=0.0)
+            self.write(lambda connection: facts.set_mark(connection, MARK, at))
 
-    def write(self, work: Callable[[Connection], Any], *, pause_s: float | None = None) -> Any:
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """All that is read in it is of one moment. SQLite's readers are so anyway."""
+        with self.ledger.read() as connection:
+            if self.ledger.dialect != "sqlite":
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+
+    def write(self, work: Callable[[Connection], Any]) -> Any:
         """One transaction, tried again when it met another writer; then a pause."""
         for attempt in range(TRIES):
             try:
@@ -145,7 +153,8 @@ class Rebuilding:
                 if attempt == TRIES - 1:
                     raise
             finally:
-                time.sleep(PAUSE_S if pause_s is None else pause_s)
+                if self.ledger.dialect == "sqlite":
+                    time.sleep(PAUSE_S)
         raise AssertionError  # the last try returned or raised
 
     def is_stopped(self) -> bool:

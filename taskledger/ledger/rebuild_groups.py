@@ -35,13 +35,19 @@ class Groups:
                 if group is not None and group["fingerprint"] not in self._known:
                     self._expected.setdefault(group["fingerprint"], group)
 
-    def settle(self) -> None:
-        """Put right those of which that was expected since the last time."""
-        with self._ledger.read() as connection:
-            wrong = _wrong(connection, self._expected)
+    def settle(self, writing: Connection | None = None) -> None:
+        """Put right those of which that was expected since the last time, in a transaction that writes or alone."""
+        if not self._expected:
+            return
+        if writing is not None:
+            wrong = _wrong(writing, self._expected)
+            _put(writing, wrong)
+        else:
+            with self._ledger.read() as connection:
+                wrong = _wrong(connection, self._expected)
+            if wrong and not self._work.dry_run:
+                self._work.write(lambda connection: _put(connection, wrong))
         self._work.number["failure_groups"] += len(wrong)
-        if wrong and not self._work.dry_run:
-            self._work.write(lambda connection: _put(connection, wrong))
         self._known |= self._expected.keys()
         self._expected.clear()
         if len(self._known) > MAX_KNOWN:

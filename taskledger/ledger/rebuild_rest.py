@@ -7,7 +7,6 @@ is folded into ours as well, and if the two then tell of different events, all i
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import groupby
@@ -118,7 +117,7 @@ class _Rest:
 
     def look(self) -> Look | None:
         """None when it was stopped in between."""
-        with _snapshot(self._ledger) as connection:
+        with self._work.snapshot() as connection:
             look = Look(_whole_from_at(connection))
             _read_rows(connection, look)
             types = _Types(self._ledger)
@@ -169,7 +168,7 @@ class _Rest:
     def _put_sessions(self, look: Look, host: Host) -> bool:
         """Replace the sessions of a worker by the right ones; False if it changed in a way that cannot be followed."""
         for _ in range(TRIES):
-            with _snapshot(self._ledger) as connection:
+            with self._work.snapshot() as connection:
                 now = _sessions_of(connection, host)
                 new = self._events_since(connection, look, host) if now != look.sessions[host] else []
             ours = _continued(look.lives[host].sessions, new)
@@ -197,15 +196,6 @@ class _Types:
         labels = ledger.labels
         self.worker = frozenset(labels.ids(Kind.TYPE, WORKER_EVENT_TYPES.__contains__))
         self.telling = frozenset(labels.ids(Kind.TYPE, _TELLING.__contains__))
-
-
-@contextmanager
-def _snapshot(ledger: Ledger) -> Iterator[Connection]:
-    """All that is read in it is of one moment. SQLite's readers are so anyway."""
-    with ledger.read() as connection:
-        if ledger.dialect != "sqlite":
-            connection.execution_options(isolation_level="REPEATABLE READ")
-        yield connection
 
 
 def _whole_from_at(connection: Connection) -> int:

@@ -6,7 +6,7 @@ Those that still differ are written, under their locks, as a recorder writes the
 """
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +16,7 @@ from taskledger.errors import EventDamaged
 from taskledger.events import Event, first_id_at
 from taskledger.ledger import bulk, dialects, fold, schema
 from taskledger.ledger.rebuild_groups import Groups
-from taskledger.ledger.types import unpack_task_id
+from taskledger.ledger.types import pack_task_id, unpack_task_id
 from taskledger.tasks import Task
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ TASKS_AT_ONCE = 1_000
 #: rows that are fetched at once
 FETCH = 500
 #: tasks, and events of these, that are compared at once with all of their events, or written in one transaction
-TASKS_A_STEP, EVENTS_A_STEP = 200, 4_000
+TASKS_A_STEP, EVENTS_A_STEP = 300, 3_000
 #: rows of tasks that are asked at once whether they have events at all
 ROWS_A_STEP = 5_000
 #: tasks that were compared with all of their events lately, and need not be when the next page tells of them
@@ -59,10 +59,12 @@ class _Folding:
     def run(self, from_at: int) -> None:
         after = first_id_at(from_at)
         while not self._work.is_stopped():
-            with self._ledger.read() as connection:
+            with self._work.snapshot() as connection:
                 page, is_last = _page(connection, after)
-                doubtful = self._look(connection, page)
-            self._look_closer(doubtful)
+                looked = self._look(connection, page)
+            for cluster_id, found in looked.items():
+                self._put_right(cluster_id, found.wrong)
+                self._look_closer(cluster_id, found.doubtful)
             self._groups.settle()
             if page:
                 after = page[-1][2]
@@ -72,15 +74,16 @@ class _Folding:
             if is_last:
                 return
 
-    def _look(self, connection: Connection, page: Sequence[Any]) -> dict[int, list[bytes]]:
+    def _look(self, connection: Connection, page: Sequence[Any]) -> dict[int, "_Looked"]:
         """The tasks whose rows are not what the events of this page make of them, by their clusters."""
         stories: dict[int, dict[bytes, list[Any]]] = defaultdict(dict)
         for cluster_id, *row in page:
             if (cluster_id, row[0]) not in self._checked:
                 stories[cluster_id].setdefault(row[0], []).append(row)
-        return {cluster_id: list(self._look_at(connection, cluster_id, mine)) for cluster_id, mine in stories.items()}
+        return {cluster_id: self._look_at(connection, cluster_id, mine) for cluster_id, mine in stories.items()}
 
-    def _look_at(self, connection: Connection, cluster_id: int, stories: Mapping[bytes, list[Any]]) -> Iterator[bytes]:
+    def _look_at(self, connection: Connection, cluster_id: int, stories: Mapping[bytes, list[Any]]) -> "_Looked":
+        looked = _Looked([], [])
         for keys in dialects.chunks(list(stories), TASKS_AT_ONCE):
             short = [key for key in keys if len(stories[key]) <= fold.MAX_STORY]
             try:
@@ -88,61 +91,79 @@ class _Folding:
             except EventDamaged:
                 made = {}
             found = self._compare(connection, cluster_id, made)
-            # A story that goes on beyond the page looks like a row that counts too many events.
-            doubtful = found.wrong | found.richer
-            self._groups.expect(cluster_id, [made[key] for key in made if key not in doubtful])
-            yield from (key for key in keys if key not in made or key in doubtful)
+            # A row that counts no more events than this page has is wrong, wherever there may be others. One that
+            # counts more is so most often because the story goes on beyond the page.
+            looked.wrong.extend(found.wrong)
+            looked.doubtful.extend(key for key in keys if key not in made or key in found.richer)
+            self._groups.expect(cluster_id, [made[key] for key in found.right])
+        return looked
 
-    def _look_closer(self, doubtful: Mapping[int, Sequence[bytes]]) -> None:
-        """Compare these with all of their events, and put right those that still differ."""
-        for cluster_id, keys in doubtful.items():
-            for few in dialects.chunks(keys, TASKS_A_STEP):
-                with self._ledger.read() as connection:
-                    sizes = _sizes(connection, cluster_id, few)
-                for portion in _portions(sizes):
-                    self._judge_readable(cluster_id, portion)
-                self._remember(cluster_id, few)
-
-    def _judge_readable(self, cluster_id: int, sizes: Mapping[bytes, int]) -> None:
-        """A task of which an event cannot be read stays as it is; the others are judged."""
-        try:
-            self._judge(cluster_id, sizes)
-        except EventDamaged:
-            if len(sizes) > 1:
-                for key, number in sizes.items():
-                    self._judge_readable(cluster_id, {key: number})
-            else:
-                self._work.number["tasks_left"] += 1
+    def _look_closer(self, cluster_id: int, keys: Sequence[bytes]) -> None:
+        """Compare these with all of their events, and put right those that differ even so."""
+        for portion in self._portions(keys):
+            self._do_readable(portion, partial(self._judge, cluster_id))
+            self._remember(cluster_id, portion)
 
     def _judge(self, cluster_id: int, sizes: Mapping[bytes, int]) -> None:
-        with self._ledger.read() as connection:
+        with self._work.snapshot() as connection:
             made = _made(connection, cluster_id, sizes)
             found = self._compare(connection, cluster_id, made)
         self._work.number["tasks_left"] += len(found.richer)
-        self._groups.expect(cluster_id, [made[key] for key in made.keys() - found.richer])
-        number = len(found.wrong)
-        if number:
-            # Writing a task makes its groups as well, and says of none whether it was there.
-            self._groups.settle()
-        if number and not self._work.dry_run:
-            number = self._work.write(partial(self._fold_again, cluster_id=cluster_id, keys=found.wrong))
-        self._work.number["tasks"] += number
+        self._groups.expect(cluster_id, [made[key] for key in found.right])
+        self._put_right(cluster_id, found.wrong)
 
-    def _fold_again(self, connection: Connection, *, cluster_id: int, keys: Iterable[bytes]) -> int:
-        """Write these tasks anew under their locks, those that differ even now; how many."""
-        number, pending = 0, sorted(keys)
+    def _put_right(self, cluster_id: int, keys: Collection[bytes]) -> None:
+        """Write these tasks, which are wrong, as all of their events make them."""
+        for portion in self._portions(list(keys)):
+            self._do_readable(portion, partial(self._put, cluster_id))
+            self._remember(cluster_id, portion)
+
+    def _put(self, cluster_id: int, sizes: Mapping[bytes, int]) -> None:
+        if self._work.dry_run:
+            with self._ledger.read() as connection:
+                made = _made(connection, cluster_id, sizes)
+                self._groups.expect(cluster_id, made.values())
+            self._work.number["tasks"] += len(made)
+        else:
+            fold_again = partial(self._fold_again, cluster_id=cluster_id, sizes=sizes)
+            self._work.number["tasks"] += self._work.write(fold_again)
+
+    def _do_readable(self, sizes: Mapping[bytes, int], act: Callable[[Mapping[bytes, int]], None]) -> None:
+        """A task of which an event cannot be read stays as it is, and holds up no other."""
+        try:
+            act(sizes)
+        except EventDamaged:
+            if len(sizes) == 1:
+                self._work.number["tasks_left"] += 1
+            else:
+                for key, number in sizes.items():
+                    self._do_readable({key: number}, act)
+
+    def _fold_again(self, connection: Connection, *, cluster_id: int, sizes: Mapping[bytes, int]) -> int:
+        """Write these tasks anew under their locks; how many."""
+        number, pending = 0, sorted(sizes)
         while pending:
             # Whoever has the row sees all events of the task that are committed: as in fold.tasks.
             known = fold.lock(connection, cluster_id, pending)
-            made = _made(connection, cluster_id, _sizes(connection, cluster_id, pending))
-            wrong = self._compare(connection, cluster_id, made).wrong
+            made = _made(connection, cluster_id, {key: sizes[key] for key in pending})
+            right = [made[key] for key in sorted(made) if known.get(made[key].id, 0) <= made[key].events]
             # Runs without a task would be in the way of its own.
-            new = [key for key in wrong if unpack_task_id(key) not in known]
+            new = [pack_task_id(one.id) for one in right if one.id not in known]
             bulk.delete_in(connection, schema.run, "task_id", new, after=f"AND cluster_id = {cluster_id}")
+            # Writing tasks makes their groups as well, and says of none whether it was there.
+            self._groups.expect(cluster_id, right)
+            self._groups.settle(connection)
             rows = fold.Rows(self._ledger.labels, cluster_id)
-            pending = sorted(fold.put(connection, rows, [made[key] for key in sorted(wrong)], known))
-            number += len(wrong) - len(pending)
+            pending = sorted(fold.put(connection, rows, right, known))
+            number += len(right) - len(pending)
         return number
+
+    def _portions(self, keys: Sequence[bytes]) -> Iterator[dict[bytes, int]]:
+        """The tasks in portions for one step, each with how many events it has, at most."""
+        for few in dialects.chunks(keys, TASKS_A_STEP):
+            with self._ledger.read() as connection:
+                sizes = _sizes(connection, few)
+            yield from _fitting(sizes)
 
     def _compare(self, connection: Connection, cluster_id: int, made: Mapping[bytes, Task]) -> "_Compared":
         return _compared(connection, fold.Rows(self._ledger.labels, cluster_id), made)
@@ -166,9 +187,17 @@ class _Folding:
             last = rows[-1]
 
 
-class _Compared(NamedTuple):
-    """Tasks whose rows are not what was made, and, apart, those whose row counts more events than there are."""
+class _Looked(NamedTuple):
+    """Of one page: tasks whose rows are wrong, and those that must be looked at with all of their events."""
 
+    wrong: list[bytes]
+    doubtful: list[bytes]
+
+
+class _Compared(NamedTuple):
+    """Tasks whose rows are what was made, are not, and, apart, count more events than there are."""
+
+    right: frozenset[bytes]
     wrong: frozenset[bytes]
     richer: frozenset[bytes]
 
@@ -183,7 +212,7 @@ def _compared(connection: Connection, rows: fold.Rows, made: Mapping[bytes, Task
     }
     events = _PLACES[schema.task, "events"]
     richer = frozenset(key for key in differing & tasks.keys() if tasks[key][events] > made[key].events)
-    return _Compared(frozenset(differing - richer), richer)
+    return _Compared(frozenset(made.keys() - differing), frozenset(differing - richer), richer)
 
 
 def _found(
@@ -237,24 +266,24 @@ def _stories(rows: Sequence[Any]) -> dict[bytes, list[Event]]:
     return stories
 
 
-def _sizes(connection: Connection, cluster_id: int, keys: Sequence[bytes]) -> dict[bytes, int]:
-    """How many events each of the tasks has, if any."""
-    mine = f"AND cluster_id = {cluster_id} GROUP BY task_id"
-    return dict(bulk.select_in(connection, _SIZES, "task_id", keys, after=mine))
+def _sizes(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, int]:
+    """How many events each of the tasks has, in whatever cluster: the index alone tells that."""
+    return dict(bulk.select_in(connection, _SIZES, "task_id", keys, after="GROUP BY task_id"))
 
 
 def _made(connection: Connection, cluster_id: int, sizes: Mapping[bytes, int]) -> dict[bytes, Task]:
     """The tasks that all of their events make; none of one that has none any more."""
+    mine = f"AND cluster_id = {cluster_id}"
     short = [key for key, number in sizes.items() if number <= fold.MAX_STORY]
-    stories = _stories(bulk.select_in(connection, fold.STORY, "task_id", short, after=f"AND cluster_id = {cluster_id}"))
-    made = _projected(stories)
-    for key in sizes.keys() - short:
+    made = _projected(_stories(bulk.select_in(connection, fold.STORY, "task_id", short, after=mine)))
+    long = [key for key in sizes if sizes[key] > fold.MAX_STORY]
+    for key, number in bulk.select_in(connection, _SIZES, "task_id", long, after=f"{mine} GROUP BY task_id"):
         task_id = unpack_task_id(key)
-        made[key] = fold.projected(task_id, fold.ends_of(connection, cluster_id, task_id), sizes[key])
+        made[key] = fold.projected(task_id, fold.ends_of(connection, cluster_id, task_id), number)
     return made
 
 
-def _portions(sizes: Mapping[bytes, int]) -> Iterator[dict[bytes, int]]:
+def _fitting(sizes: Mapping[bytes, int]) -> Iterator[dict[bytes, int]]:
     """As many of the tasks at once as have few enough events; at least one."""
     portion: dict[bytes, int] = {}
     total = 0
