@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Connection, and_, exists, or_, select
+from sqlalchemy import Connection
 
 from taskledger.errors import EventDamaged
 from taskledger.events import Event, first_id_at
@@ -176,15 +176,17 @@ class _Folding:
             self._checked.popitem(last=False)
 
     def count_without_events(self) -> None:
-        last: Any = None
+        """How many tasks have a row and not one event: these stay."""
+        after = b""
         while not self._work.is_stopped():
-            with self._ledger.read() as connection:
-                rows = _tasks_after(connection, last)
-            self._work.number["tasks_left"] += sum(1 for row in rows if not row.has_events)
+            with self._work.snapshot() as connection:
+                tasks = _tasks_after(connection, after)
+                told = _sizes(connection, list(tasks))
+            self._work.number["tasks_left"] += sum(number for key, number in tasks.items() if key not in told)
             self._work.step(0)
-            if len(rows) < ROWS_A_STEP:
+            if len(tasks) < ROWS_A_STEP:
                 return
-            last = rows[-1]
+            after = max(tasks)
 
 
 class _Looked(NamedTuple):
@@ -268,7 +270,7 @@ def _stories(rows: Sequence[Any]) -> dict[bytes, list[Event]]:
 
 def _sizes(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, int]:
     """How many events each of the tasks has, in whatever cluster: the index alone tells that."""
-    return dict(bulk.select_in(connection, _SIZES, "task_id", keys, after="GROUP BY task_id"))
+    return dict(tuple(row) for row in bulk.select_in(connection, _SIZES, "task_id", keys, after="GROUP BY task_id"))
 
 
 def _made(connection: Connection, cluster_id: int, sizes: Mapping[bytes, int]) -> dict[bytes, Task]:
@@ -297,11 +299,7 @@ def _fitting(sizes: Mapping[bytes, int]) -> Iterator[dict[bytes, int]]:
         yield portion
 
 
-def _tasks_after(connection: Connection, last: Any) -> Sequence[Any]:
-    """Rows of tasks in the order of their keys, each with whether it has any event."""
-    task, event = schema.task.c, schema.event.c
-    mine = exists().where(event.task_id == task.id, event.cluster_id == task.cluster_id)
-    wanted = select(task.id, task.cluster_id, mine.label("has_events")).order_by(task.id, task.cluster_id)
-    if last is not None:
-        wanted = wanted.where(or_(task.id > last.id, and_(task.id == last.id, task.cluster_id > last.cluster_id)))
-    return connection.execute(wanted.limit(ROWS_A_STEP)).all()
+def _tasks_after(connection: Connection, after: bytes) -> dict[bytes, int]:
+    """Packed ids of tasks in their order, and in how many clusters each is."""
+    which = f"WHERE id > {bulk.mark(connection)} GROUP BY id ORDER BY id LIMIT {ROWS_A_STEP}"
+    return dict(tuple(row) for row in connection.exec_driver_sql(f"SELECT id, count(*) FROM task {which}", (after,)))
