@@ -44,21 +44,26 @@ def tasks(connection: Connection, ledger: Ledger, cluster_id: int, fresh: Mappin
     while pending:
         known = lock(connection, cluster_id, sorted(pending))
         stories = _stories(connection, ledger.stories, cluster_id, known, fresh)
-        made = [
-            projected(task_id, stories.get(task_id) or fresh[task_id], known.get(task_id, 0) + len(fresh[task_id]))
-            for task_id in pending.values()
-        ]
+        facts = {
+            key: (stories.get(task_id) or fresh[task_id], known.get(task_id, 0) + len(fresh[task_id]))
+            for key, task_id in pending.items()
+        }
+        made = list(projections(facts).values())
         told |= {(cluster_id, one.id): _remembered(one, known, stories, fresh) for one in made}
         pending = put(connection, Rows(ledger.labels, cluster_id), made, known)
     return told
 
 
-def projected(task_id: str, story: Sequence[Event], events: int) -> Task:
-    """The task that all of its stored facts make, here and nowhere else: for a recorder as for a rebuild.
+def projections(facts: Mapping[bytes, tuple[Sequence[Event], int]]) -> dict[bytes, Task]:
+    """The tasks that all of their stored facts make, by their packed ids: here and nowhere else, live and in a rebuild.
 
-    `events` is how many events it has. Of more than MAX_STORY the first and the last half are looked at: `story` may
-    be these (`ends_of`), or all.
+    `facts` is the events of each, and how many it has: of a long story they may be its ends only.
     """
+    return {key: projected(unpack_task_id(key), story, events) for key, (story, events) in facts.items()}
+
+
+def projected(task_id: str, story: Sequence[Event], events: int) -> Task:
+    """The task that so many events make; of more than MAX_STORY the first and the last half are looked at."""
     if events <= MAX_STORY:
         made = project(task_id, story)
         return made if made.events == events else made._replace(events=events)

@@ -26,7 +26,7 @@ from taskledger.ledger import schedule_facts as facts
 from taskledger.ledger.engine import Ledger
 
 #: seconds between two transactions that write, for whoever else wants to: SQLite lets only one
-PAUSE_S = 0.02
+PAUSE_S = 0.01
 #: how often a step that met another writer is tried again
 TRIES = 8
 #: new objects after which Python looks for cycles

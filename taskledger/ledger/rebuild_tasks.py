@@ -29,7 +29,7 @@ TASKS_AT_ONCE = 1_000
 #: rows that are fetched at once
 FETCH = 500
 #: tasks, and events of these, that are compared at once with all of their events, or written in one transaction
-TASKS_A_STEP, EVENTS_A_STEP = 300, 3_000
+TASKS_A_STEP, EVENTS_A_STEP = 100, 1_000
 #: rows of tasks that are asked at once whether they have events at all
 ROWS_A_STEP = 5_000
 #: tasks that were compared with all of their events lately, and need not be when the next page tells of them
@@ -87,7 +87,8 @@ class _Folding:
         for keys in dialects.chunks(list(stories), TASKS_AT_ONCE):
             short = [key for key in keys if len(stories[key]) <= fold.MAX_STORY]
             try:
-                made = _projected(_stories([row for key in short for row in stories[key]]))
+                told = _stories([row for key in short for row in stories[key]])
+                made = fold.projections(_whole(told))
             except EventDamaged:
                 made = {}
             found = self._compare(connection, cluster_id, made)
@@ -254,8 +255,9 @@ def _page(connection: Connection, after: bytes) -> tuple[list[Any], bool]:
     return page, len(page) < PAGE
 
 
-def _projected(stories: Mapping[bytes, Sequence[Event]]) -> dict[bytes, Task]:
-    return {key: fold.projected(unpack_task_id(key), story, len(story)) for key, story in stories.items()}
+def _whole(stories: Mapping[bytes, Sequence[Event]]) -> dict[bytes, tuple[Sequence[Event], int]]:
+    """As facts of tasks that have these events and no others."""
+    return {key: (story, len(story)) for key, story in stories.items()}
 
 
 def _stories(rows: Sequence[Any]) -> dict[bytes, list[Event]]:
@@ -277,12 +279,11 @@ def _made(connection: Connection, cluster_id: int, sizes: Mapping[bytes, int]) -
     """The tasks that all of their events make; none of one that has none any more."""
     mine = f"AND cluster_id = {cluster_id}"
     short = [key for key, number in sizes.items() if number <= fold.MAX_STORY]
-    made = _projected(_stories(bulk.select_in(connection, fold.STORY, "task_id", short, after=mine)))
+    told = _whole(_stories(bulk.select_in(connection, fold.STORY, "task_id", short, after=mine)))
     long = [key for key in sizes if sizes[key] > fold.MAX_STORY]
     for key, number in bulk.select_in(connection, _SIZES, "task_id", long, after=f"{mine} GROUP BY task_id"):
-        task_id = unpack_task_id(key)
-        made[key] = fold.projected(task_id, fold.ends_of(connection, cluster_id, task_id), number)
-    return made
+        told[key] = (fold.ends_of(connection, cluster_id, unpack_task_id(key)), number)
+    return fold.projections(told)
 
 
 def _fitting(sizes: Mapping[bytes, int]) -> Iterator[dict[bytes, int]]:

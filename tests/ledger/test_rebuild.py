@@ -14,7 +14,7 @@ from stories import NOON, TASK, TRACEBACK, decoded, failed, raw, retried_twice, 
 from benchmarks import corpus
 from taskledger.errors import LedgerBusy
 from taskledger.events import Event
-from taskledger.ledger import Ledger, leases, open_ledger, rebuild, rebuild_rest, rebuild_tasks, retain, schema
+from taskledger.ledger import Ledger, leases, open_ledger, rebuild, rebuild_look, rebuild_tasks, retain, schema
 from taskledger.ledger.query import task
 from taskledger.ledger.record import Batch, record
 from taskledger.retention import parse_retention
@@ -107,7 +107,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rebuild_tasks, "TASKS_A_STEP", 20)
     monkeypatch.setattr(rebuild_tasks, "ROWS_A_STEP", 64)
     monkeypatch.setattr(rebuild, "PAUSE_S", 0.001)
-    monkeypatch.setattr(rebuild_rest, "ROWS_A_STEP", 100)
+    monkeypatch.setattr(rebuild_look, "ROWS_A_STEP", 100)
 
 
 @pytest.mark.usefixtures("small_pages")
