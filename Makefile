@@ -30,11 +30,12 @@ check: $(STAMP) ## all that CI runs: lint, format, types, directions, tests
 	$(VENV)/bin/lint-imports
 	$(RUN) -m pytest $(TOGETHER) $(ARGS)
 
-bench: $(STAMP) ## measure: events a second beside Flower, bytes a task, time to the commit, what redaction and the import cost
+bench: $(STAMP) ## measure: events a second beside Flower, bytes a task, time to the commit, what redaction, a rebuild and the import cost
 	@sh scripts/install $(VENV) bench
 	$(RUN) benchmarks/throughput.py $(ARGS)
 	$(RUN) benchmarks/pace.py
 	$(RUN) benchmarks/redaction.py
+	$(RUN) benchmarks/rebuild.py --tasks 20000
 	$(RUN) benchmarks/train_dictionary.py
 	$(RUN) benchmarks/import_cost.py
 

@@ -4,10 +4,11 @@ import threading
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import zstandard
 
-from taskledger.errors import LedgerError
+from taskledger.errors import EventDamaged
 
 #: canonical JSON as it is
 PLAIN = 0
@@ -37,17 +38,29 @@ def pack_all(bodies: Sequence[bytes]) -> list[tuple[int, bytes]]:
 
 
 def unpack(codec: int, data: bytes) -> bytes:
-    """The body that was stored. Raises LedgerError for a codec of a newer program, or damaged data."""
+    """The body that was stored. Raises EventDamaged for a codec of a newer program, or damaged data."""
     if codec == PLAIN:
         return data
     if codec != ZSTD:
-        raise LedgerError(
+        raise EventDamaged(
             f"an event is stored with codec {codec}, which this program does not know: a newer one wrote it"
         )
     try:
         return _decompressor().decompress(data, max_output_size=MAX_BODY_BYTES)
     except zstandard.ZstdError as error:
-        raise LedgerError(f"the body of an event is damaged: {error}") from error
+        raise EventDamaged(f"the body of an event is damaged: {error}") from error
+
+
+def unpack_all(packed: Sequence[tuple[int, bytes]]) -> list[bytes]:
+    """As `unpack`, for many in one call."""
+    frames: list[Any] = [data for codec, data in packed if codec == ZSTD]
+    if len(frames) < FEW or len(frames) < len(packed):
+        return [unpack(codec, data) for codec, data in packed]
+    try:
+        parts = _decompressor().multi_decompress_to_buffer(frames, threads=0)
+    except (zstandard.ZstdError, ValueError) as error:
+        raise EventDamaged(f"the body of an event is damaged: {error}") from error
+    return [parts[index].tobytes() for index in range(len(parts))]
 
 
 @cache

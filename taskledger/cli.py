@@ -30,6 +30,7 @@ COMMANDS = {
     "queue": "queue",
     "db": "database",
     "prune": "database",
+    "rebuild": "rebuilding",
     "redact": "redaction",
     "config": "setup",
     "version": "setup",

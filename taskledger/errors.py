@@ -46,6 +46,16 @@ class LedgerConflict(LedgerError):
     """Another transaction was in the way; trying again may pass."""
 
 
+class EventDamaged(LedgerError):
+    """The body of an event cannot be read: damaged, or written by a newer program."""
+
+
+class LedgerBusy(LedgerError):
+    """Somebody does already what only one may do at a time."""
+
+    exit_code = 2
+
+
 class LedgerAway(LedgerError):
     """The database cannot be reached."""
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stories import failed
 
-from taskledger.bodies import PLAIN, ZSTD, pack, unpack
-from taskledger.errors import LedgerError
+from taskledger.bodies import PLAIN, ZSTD, pack, unpack, unpack_all
+from taskledger.errors import EventDamaged, LedgerError
 
 
 @given(st.binary(max_size=2000))
@@ -21,6 +21,19 @@ def test_any_body_is_read_back_as_it_was(body):
 
     assert unpack(codec, data) == body
     assert len(data) <= len(body)
+
+
+@given(st.lists(st.binary(max_size=200) | st.just(json.dumps(failed()[0]).encode()), max_size=30))
+def test_many_at_once(bodies):
+    """Unpacked together they are what each is alone."""
+    assert unpack_all([pack(body) for body in bodies]) == bodies
+
+
+def test_one_damaged_among_many():
+    """It is said, as it is for one alone."""
+    packed = [pack(json.dumps(event).encode()) for event in failed() * 4]
+    with pytest.raises(EventDamaged, match="damaged"):
+        unpack_all([*packed, (ZSTD, b"nothing")])
 
 
 def test_a_usual_event_shrinks_to_a_third():

@@ -296,6 +296,31 @@ def test_prune_for_people(cli, stocked):
     assert done.stdout.endswith(" (retention 1s).\n")
 
 
+def test_rebuild(cli, stocked):
+    """It says what is not as its events say, puts that right, and then finds nothing."""
+    with open_ledger(stocked) as ledger, ledger.write() as connection:
+        connection.exec_driver_sql("UPDATE task SET state = 30")
+    counts = [
+        json.loads(cli("rebuild", *args, "--json", "-d", stocked).stdout)
+        for args in (("--dry-run",), (), ("--from-start",))
+    ]
+
+    assert [each["tasks"] for each in counts] == [2, 2, 0]
+    assert {each["events"] for each in counts} == {9}
+    assert cli("rebuild", "-d", stocked).stdout == "Folded 9 events; put right: nothing.\n"
+
+
+def test_rebuild_says_what_it_cannot_judge(cli, stocked):
+    """Tasks without events are told of on stderr."""
+    with open_ledger(stocked) as ledger, ledger.write() as connection:
+        connection.exec_driver_sql("DELETE FROM event")
+
+    done = cli("rebuild", "--dry-run", "-d", stocked)
+
+    assert done.stdout.startswith("Folded 0 events; would put right: ")
+    assert "what they were made of is not in the ledger any more: 2 tasks" in done.stderr
+
+
 def test_redact(cli, stocked):
     """Redacting says first what would change, then does it, and finds nothing the second time."""
     rules = ("--redact-keys", "note", "-d", stocked)

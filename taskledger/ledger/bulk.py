@@ -39,7 +39,7 @@ def insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     elif connection.dialect.name == "sqlite":
         _insert_in_chunks(connection, table, rows)
     else:
-        connection.exec_driver_sql(_insert_sql(table, _mark(connection)), list(rows))
+        connection.exec_driver_sql(_insert_sql(table, mark(connection)), list(rows))
 
 
 def insert_if_all_new(connection: Connection, table: Table, rows: Sequence[Row]) -> bool:
@@ -59,7 +59,7 @@ def select_in(
     found: list[Any] = []
     for chunk in dialects.chunks(values):
         where, parameters = _in(connection, chunk)
-        found += connection.exec_driver_sql(f"{select} WHERE {column} {where} {after}", parameters)
+        found += connection.exec_driver_sql(f"{select} WHERE {column} {where} {after}", parameters).all()
     return found
 
 
@@ -70,7 +70,8 @@ def delete_in(connection: Connection, table: Table, column: str, values: Sequenc
         connection.exec_driver_sql(f"DELETE FROM {table.name} WHERE {column} {where} {after}", parameters)
 
 
-def _mark(connection: Connection) -> str:
+def mark(connection: Connection) -> str:
+    """How the driver marks the place of a value."""
     return "?" if connection.dialect.name == "sqlite" else "%s"
 
 
@@ -84,7 +85,7 @@ def _in(connection: Connection, values: Sequence[bytes]) -> tuple[str, tuple[Any
     if connection.dialect.name == "postgresql":
         # One parameter, and one text for any number of values, which is parsed and planned once.
         return "= ANY(%s)", (list(values),)
-    return _in_marks(_mark(connection), len(values)), tuple(values)
+    return _in_marks(mark(connection), len(values)), tuple(values)
 
 
 def _insert_in_chunks(connection: Connection, table: Table, rows: Sequence[Row]) -> None:

@@ -1,7 +1,8 @@
 """Bring the rows of tasks, runs and workers in line with their events, inside the transaction that wrote the events."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, select, update
@@ -22,19 +23,19 @@ from taskledger.tasks import Task, project
 Told = dict[tuple[int, str], list[Event] | None]
 #: task id -> what was settled of it
 Facts = Mapping[str, Sequence[Settlement]]
-#: (cluster, host) -> when the host was noted to tell of tasks
-Heard = dict[tuple[int, int], int]
+#: (cluster, host) -> the first event of a task that the host was noted to tell of, and the minute of the last
+Heard = dict[tuple[int, int], tuple[int, int]]
 
 #: Events from which a task is projected: of a longer story its first and its last half, so that nobody can make us read
 #: a million events for each new one.
 MAX_STORY = 1_000
-#: microseconds between two notes that a worker tells of its tasks
+#: microseconds: a worker's last event of a task is noted to the minute, so that not each of them is a write
 HEARD_EVERY = 60_000_000
 #: sessions of a worker that new events can still belong to
 OPEN_SESSIONS = 5
 
 E = schema.event.c
-_STORY = "SELECT task_id, id, at, codec, body FROM event"
+STORY = "SELECT task_id, id, at, codec, body FROM event"
 
 
 def tasks(connection: Connection, ledger: Ledger, cluster_id: int, fresh: Mapping[str, Sequence[Event]]) -> Told:
@@ -45,20 +46,55 @@ def tasks(connection: Connection, ledger: Ledger, cluster_id: int, fresh: Mappin
     pending = {pack_task_id(task_id): task_id for task_id in fresh}
     told: Told = {}
     while pending:
-        known, has_facts = _lock(connection, cluster_id, sorted(pending))
-        facts = settled.of(connection, ledger.labels, cluster_id, has_facts) if has_facts else {}
+        known, has_facts = lock(connection, cluster_id, sorted(pending))
+        settlements = settled.of(connection, ledger.labels, cluster_id, has_facts) if has_facts else {}
         stories = _stories(connection, ledger.stories, cluster_id, known, fresh)
-        made = {key: _projected(task_id, known, stories, fresh, facts) for key, task_id in pending.items()}
-        told |= {(cluster_id, one.id): _remembered(one, known, stories, fresh) for one in made.values()}
-        rows = _Rows(ledger.labels, cluster_id)
-        replaced = [key for key in made if made[key].id in known]
-        _delete(connection, cluster_id, replaced)
-        _insert(connection, rows, [made[key] for key in replaced])
-        new = [made[key] for key in made if made[key].id not in known]
-        # Another recorder may have made these rows meanwhile: then they are there to be locked.
-        pending = {} if _insert_new(connection, rows, new) else {pack_task_id(one.id): one.id for one in new}
-        _note_left_open(connection, cluster_id, made.values())
+        facts = {
+            key: (stories.get(task_id) or fresh[task_id], known.get(task_id, 0) + len(fresh[task_id]))
+            for key, task_id in pending.items()
+        }
+        made = list(projections(facts, settlements).values())
+        told |= {(cluster_id, one.id): _remembered(one, known, stories, fresh) for one in made}
+        pending = put(connection, Rows(ledger.labels, cluster_id), made, known)
     return told
+
+
+def projections(
+    facts: Mapping[bytes, tuple[Sequence[Event], int]], settlements: Facts = MappingProxyType({})
+) -> dict[bytes, Task]:
+    """The tasks that all of their stored facts make, by their packed ids: here and nowhere else, live and in a rebuild.
+
+    `facts` is the events of each, and how many it has: of a long story they may be its ends only.
+    """
+    made: dict[bytes, Task] = {}
+    for key, (story, events) in facts.items():
+        task_id = unpack_task_id(key)
+        made[key] = projected(task_id, story, events, settlements.get(task_id, ()))
+    return made
+
+
+def projected(task_id: str, story: Sequence[Event], events: int, settlements: Sequence[Settlement] = ()) -> Task:
+    """The task that so many events make; of more than MAX_STORY the first and the last half are looked at."""
+    if events <= MAX_STORY:
+        made = project(task_id, story, settlements=settlements)
+        return made if made.events == events else made._replace(events=events)
+    ordered = sorted(story, key=lambda event: event.id)
+    first, last = ordered[: MAX_STORY // 2], ordered[-MAX_STORY // 2 :]
+    return project(task_id, [*first, *last], cut_at=first[-1].at, settlements=settlements)._replace(events=events)
+
+
+def put(connection: Connection, rows: "Rows", made: Sequence[Task], known: Collection[str]) -> dict[bytes, str]:
+    """Write the rows of tasks; the `known` ones are locked, and replaced.
+
+    Another recorder may have made the rows of new ones meanwhile: then none of these is written, and they are returned,
+    by their keys, to be locked and done again.
+    """
+    replaced = [one for one in made if one.id in known]
+    _delete(connection, rows.cluster_id, [pack_task_id(one.id) for one in replaced])
+    _insert(connection, rows, replaced)
+    _note_left_open(connection, rows.cluster_id, made)
+    new = [one for one in made if one.id not in known]
+    return {} if _insert_new(connection, rows, new) else {pack_task_id(one.id): one.id for one in new}
 
 
 def hold(connection: Connection, cluster_id: int, ids: Collection[str]) -> set[str]:
@@ -74,7 +110,7 @@ def hold(connection: Connection, cluster_id: int, ids: Collection[str]) -> set[s
         locked.update(connection.scalars(select(columns.id).where(mine).order_by(columns.id).with_for_update()))
 
 
-def _lock(connection: Connection, cluster_id: int, keys: Sequence[bytes]) -> tuple[dict[str, int], list[str]]:
+def lock(connection: Connection, cluster_id: int, keys: Sequence[bytes]) -> tuple[dict[str, int], list[str]]:
     """The tasks that have a row, locked, each with its count of events; and those of which something was settled."""
     lock = "" if connection.dialect.name == "sqlite" else "FOR UPDATE"
     after = f"AND cluster_id = {cluster_id} ORDER BY id {lock}"
@@ -96,48 +132,47 @@ def _stories(
     for task_id, events in known.items():
         before = kept.of(cluster_id, task_id)
         if events + len(fresh[task_id]) > MAX_STORY:
-            stories[task_id] = _ends_of(connection, cluster_id, task_id)
+            stories[task_id] = ends_of(connection, cluster_id, task_id)
         elif before is not None and len(before) == events:
             stories[task_id] = [*before, *fresh[task_id]]
         else:
             unknown.append(task_id)
             stories[task_id] = []
     keys = [pack_task_id(task_id) for task_id in unknown]
-    for row in bulk.select_in(connection, _STORY, "task_id", keys, after=f"AND cluster_id = {cluster_id}"):
+    for row in bulk.select_in(connection, STORY, "task_id", keys, after=f"AND cluster_id = {cluster_id}"):
         event = event_of(*row)
         stories[event.task_id or ""].append(event)
     return stories
 
 
-def _ends_of(connection: Connection, cluster_id: int, task_id: str) -> list[Event]:
+def ends_of(connection: Connection, cluster_id: int, task_id: str) -> list[Event]:
+    """The first and the last events of a long story, MAX_STORY in all."""
     columns = select(E.task_id, E.id, E.at, E.codec, E.body)
     mine = columns.where(E.task_id == task_id, E.cluster_id == cluster_id).limit(MAX_STORY // 2)
     rows = [row for order in (E.id.asc(), E.id.desc()) for row in connection.execute(mine.order_by(order))]
     return [event_of(pack_task_id(row[0]), *row[1:]) for row in rows]
 
 
-def event_of(key: bytes, event_id: bytes, at: int, codec: int, data: bytes) -> Event:
-    """The event of a row of a task, as it was decoded."""
-    body = bodies.unpack(codec, bytes(data))
+def event_of(key: bytes | None, event_id: bytes, at: int, codec: int, data: bytes) -> Event:
+    """The event of a row, as it was decoded; `key` is the packed id of its task."""
+    return _event(None if key is None else unpack_task_id(bytes(key)), event_id, at, bodies.unpack(codec, bytes(data)))
+
+
+def events_of(rows: Iterable[tuple[str, bytes, int, int, bytes]]) -> list[Event]:
+    """As `event_of`, for many: rows of a task id, and the event's id, time, codec and body."""
+    read = list(rows)
+    unpacked = bodies.unpack_all([(codec, data) for _, _, _, codec, data in read])
+    return [
+        _event(task_id, event_id, at, body) for (task_id, event_id, at, _, _), body in zip(read, unpacked, strict=True)
+    ]
+
+
+def _event(task_id: str | None, event_id: bytes, at: int, body: bytes) -> Event:
     fields = restore(body)
-    hostname = fields.get("hostname")
-    host = hostname if isinstance(hostname, str) and hostname else None
-    pid, clock = integer(fields.get("pid")), integer(fields.get("clock"))
-    return Event(bytes(event_id), fields["type"], at, host, pid, clock, unpack_task_id(bytes(key)), body, fields)
-
-
-def _projected(
-    task_id: str,
-    known: Mapping[str, int],
-    stories: Mapping[str, list[Event]],
-    fresh: Mapping[str, Sequence[Event]],
-    facts: Facts,
-) -> Task:
-    if task_id not in known:
-        return project(task_id, fresh[task_id])
-    events, story = known[task_id] + len(fresh[task_id]), stories[task_id]
-    cut_at = story[MAX_STORY // 2 - 1].at if events > MAX_STORY else None
-    return project(task_id, story, cut_at=cut_at, settlements=facts.get(task_id, ()))._replace(events=events)
+    get = fields.get
+    hostname, pid, clock = get("hostname"), get("pid"), get("clock")
+    host = hostname if hostname and isinstance(hostname, str) else None
+    return Event(event_id, fields["type"], at, host, integer(pid), integer(clock), task_id, body, fields)
 
 
 def _remembered(
@@ -170,12 +205,12 @@ def _delete(connection: Connection, cluster_id: int, keys: Sequence[bytes]) -> N
     bulk.delete_in(connection, schema.task, "id", keys, after=after)
 
 
-def _insert(connection: Connection, rows: "_Rows", made: Sequence[Task]) -> None:
+def _insert(connection: Connection, rows: "Rows", made: Sequence[Task]) -> None:
     bulk.insert(connection, schema.task, [rows.task(one) for one in made])
     _insert_runs(connection, rows, made)
 
 
-def _insert_new(connection: Connection, rows: "_Rows", made: Sequence[Task]) -> bool:
+def _insert_new(connection: Connection, rows: "Rows", made: Sequence[Task]) -> bool:
     """Whether none of the rows was there; else nothing is inserted."""
     if not bulk.insert_if_all_new(connection, schema.task, [rows.task(one) for one in made]):
         return False
@@ -183,7 +218,7 @@ def _insert_new(connection: Connection, rows: "_Rows", made: Sequence[Task]) -> 
     return True
 
 
-def _insert_runs(connection: Connection, rows: "_Rows", made: Sequence[Task]) -> None:
+def _insert_runs(connection: Connection, rows: "Rows", made: Sequence[Task]) -> None:
     groups = {group["fingerprint"]: group for one in made for run in one.runs if (group := rows.group(one, run))}
     if groups:
         ordered = [groups[key] for key in sorted(groups)]
@@ -191,11 +226,12 @@ def _insert_runs(connection: Connection, rows: "_Rows", made: Sequence[Task]) ->
     bulk.insert(connection, schema.run, [rows.run(one, run) for one in made for run in one.runs])
 
 
-class _Rows:
+class Rows:
     """Makes the rows of tasks and runs, in the order of the columns of their tables."""
 
     def __init__(self, labels: Labels, cluster_id: int) -> None:
-        self._labels, self._cluster_id = labels, cluster_id
+        self.cluster_id = cluster_id
+        self._labels = labels
 
     def task(self, one: Task) -> bulk.Row:
         return (
@@ -208,7 +244,7 @@ class _Rows:
             one.expires_at,
             one.wait_s,
             one.runtime_s,
-            self._cluster_id,
+            self.cluster_id,
             self._number(Kind.NAME, one.name),
             self._number(Kind.HOST, one.worker),
             self._number(Kind.HOST, one.client),
@@ -235,7 +271,7 @@ class _Rows:
             run.started_at,
             run.ended_at,
             run.runtime_s,
-            self._cluster_id,
+            self.cluster_id,
             run.number,
             self._number(Kind.HOST, run.worker),
             run.pid,
@@ -269,10 +305,10 @@ def workers(
 ) -> Heard:
     """Fold worker events into the sessions of their nodes, and note which nodes tell of their tasks.
 
-    The note is renewed once in HEARD_EVERY: it answers whether a worker has -E, and not when. Returns what was noted.
+    That is noted to the minute: it answers whether a worker has -E, and not when. Returns what was noted.
     """
     lives: dict[int, list[Event]] = {}
-    told: dict[int, int] = {}
+    told: dict[int, list[int]] = {}
     for event in events:
         if event.hostname is None or event.type == "task-sent":
             continue
@@ -280,28 +316,39 @@ def workers(
         if event.type in WORKER_EVENT_TYPES:
             lives.setdefault(host_id, []).append(event)
         elif event.type in TASK_EVENT_TYPES:
-            told[host_id] = max(event.at, told.get(host_id, 0))
-    heard = ledger.stories.heard
-    told = {host: at for host, at in told.items() if at - heard.get((cluster_id, host), 0) > HEARD_EVERY}
-    for host_id in sorted(lives.keys() | told.keys()):
-        mine = lives.get(host_id, [])
-        _touch_worker(connection, cluster_id, host_id, [event.at for event in mine], told.get(host_id))
+            told.setdefault(host_id, []).append(event.at)
+    heard = {(cluster_id, host_id): (min(times), minute_of(max(times))) for host_id, times in told.items()}
+    heard = {key: noted for key, noted in heard.items() if _says_more(noted, ledger.stories.heard.get(key))}
+    for host_id in sorted(lives.keys() | {host_id for _, host_id in heard}):
+        mine, noted = lives.get(host_id, []), heard.get((cluster_id, host_id))
+        first_at = min([*(event.at for event in mine), *(noted or ())[:1]])
+        touch_worker(connection, cluster_id, host_id, first_at, noted[1] if noted else None)
         _fold_sessions(connection, cluster_id, host_id, mine, received_at)
-    return {(cluster_id, host_id): at for host_id, at in told.items()}
+    return {key: _both(noted, ledger.stories.heard.get(key)) for key, noted in heard.items()}
 
 
-def _touch_worker(
-    connection: Connection, cluster_id: int, host_id: int, lived_at: Sequence[int], told_at: int | None
-) -> None:
+def minute_of(at: int) -> int:
+    """When its minute began."""
+    return at // HEARD_EVERY * HEARD_EVERY
+
+
+def _says_more(noted: tuple[int, int], before: tuple[int, int] | None) -> bool:
+    return before is None or noted[0] < before[0] or noted[1] > before[1]
+
+
+def _both(noted: tuple[int, int], before: tuple[int, int] | None) -> tuple[int, int]:
+    return noted if before is None else (min(noted[0], before[0]), max(noted[1], before[1]))
+
+
+def touch_worker(connection: Connection, cluster_id: int, host_id: int, first_at: int, told_at: int | None) -> None:
     """Make sure the worker has a row, and lock it: it is the lock of its sessions."""
     table = schema.worker
     mine = (table.c.host_id == host_id) & (table.c.cluster_id == cluster_id)
-    first_at = min(lived_at) if lived_at else told_at
     row = {"host_id": host_id, "cluster_id": cluster_id, "first_at": first_at}
     connection.execute(dialects.insert_ignore(connection, table), [row])
     found = connection.execute(select(table.c.first_at, table.c.task_event_at).where(mine).with_for_update()).one()
     values = {
-        "first_at": min(found.first_at, first_at or found.first_at),
+        "first_at": min(found.first_at, first_at),
         "task_event_at": max(found.task_event_at or 0, told_at or 0) or None,
     }
     if values != {"first_at": found.first_at, "task_event_at": found.task_event_at}:

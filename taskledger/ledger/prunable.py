@@ -55,6 +55,11 @@ def shortest_task_s(retention: Retention) -> float:
     return min([retention.default_s, *(rule.keep_s for rule in retention.rules if rule.field != "type")])
 
 
+def shortest_event_s(retention: Retention) -> float:
+    """No event without a task goes before it is this old."""
+    return min([retention.default_s, *(rule.keep_s for rule in retention.rules if rule.field == "type")])
+
+
 def _batch(now_at: int, keep_s: float, conditions: list[ColumnElement[bool]]) -> Batch:
     task = schema.task.c
     before_at = now_at - round(keep_s * SECOND)

@@ -28,6 +28,8 @@ PAUSE_S = 0.02
 TRIES = 8
 #: the mark before which events are refused, as they have been pruned
 EVENTS_PRUNED = "pruned_before_at"
+#: the mark before which events without a task may be gone
+OTHER_EVENTS_PRUNED = "other_events_pruned_before_at"
 #: events may come this much later than their time and still be found by the next pruning
 LATE = DAY
 
@@ -136,7 +138,10 @@ class _Pruning:
     def _move_marks(self) -> None:
         """Before anything goes: what is gone must not come back by a late redelivery, nor be called missed."""
         newest_gone_at = self.now_at - round(prunable.shortest_task_s(self.retention) * SECOND)
-        self._set_marks({EVENTS_PRUNED: self.before_at, TASKS_PRUNED: newest_gone_at})
+        others_gone_at = self.now_at - round(prunable.shortest_event_s(self.retention) * SECOND)
+        self._set_marks({
+            EVENTS_PRUNED: self.before_at, TASKS_PRUNED: newest_gone_at, OTHER_EVENTS_PRUNED: others_gone_at
+        })  # fmt: skip
 
     def _set_marks(self, marks: dict[str, int]) -> None:
         with self.ledger.write() as connection:

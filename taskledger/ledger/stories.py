@@ -15,8 +15,8 @@ class Stories:
     def __init__(self) -> None:
         self._stories: OrderedDict[tuple[int, str], list[Event]] = OrderedDict()
         self._events = 0
-        #: (cluster, host) -> when that worker was last noted to tell of its tasks, microseconds
-        self.heard: dict[tuple[int, int], int] = {}
+        #: (cluster, host) -> when that worker was noted to tell of its tasks: first, and last to the minute
+        self.heard: dict[tuple[int, int], tuple[int, int]] = {}
 
     def of(self, cluster_id: int, task_id: str) -> list[Event] | None:
         """The remembered events of a task."""

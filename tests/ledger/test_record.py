@@ -220,6 +220,19 @@ def test_a_worker_without_task_events_is_known_as_such(ledger):
     assert workers(ledger, NOON_AT)[0].sends_task_events is False
 
 
+@pytest.mark.parametrize("size", [1, 3, 40])
+def test_workers_do_not_depend_on_batches(ledger, size):
+    """First sign and last event of a task, to the minute, are those of all events, however they are cut and ordered."""
+    events = [event for n in range(10) for event in succeeded(NOON + 45 * n, f"t{n}")]
+    events += [raw("worker-heartbeat", NOON + 60 * n, processed=n) for n in range(3)]
+    shuffled = random.Random(size).sample(events, len(events))
+    for start in range(0, len(shuffled), size):
+        put(ledger, *shuffled[start : start + size])
+    (found,) = rows(ledger, schema.worker, schema.worker.c.first_at, schema.worker.c.task_event_at)
+
+    assert tuple(found) == (NOON_AT, (NOON_AT + 406_500_000) // 60_000_000 * 60_000_000)
+
+
 def test_the_position_moves_with_the_rows(ledger):
     """The end of the coverage is written in the transaction of the events, and never moves back."""
     coverage_id = listen(ledger, begin(ledger, "r", "1", NOON_AT), "default", "durable queue", NOON_AT)

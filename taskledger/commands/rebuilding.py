@@ -1,0 +1,35 @@
+"""The command that folds all events again."""
+
+import click
+
+from taskledger.commands.asking import asking
+from taskledger.commands.options import parameters
+from taskledger.commands.output import iso, note, print_json
+
+
+@click.command(
+    "rebuild",
+    short_help="Fold all events again and put right what differs.",
+    params=parameters("app", "database_url", "log_level", "log_format"),
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be put right.")
+@click.option("--from-start", is_flag=True, help="Do not go on where an earlier one stopped.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.pass_context
+def rebuild_command(ctx: click.Context, dry_run: bool, from_start: bool, as_json: bool) -> None:
+    """Fold all events again, and put right each task, run, failure group, worker and count that differs.
+
+    Recorders and site may go on. After Ctrl-C the next one goes on where this one stopped.
+    """
+    from taskledger.commands.progress import progress
+    from taskledger.ledger import rebuild
+
+    with asking(ctx) as ask, progress("events read") as step:
+        done = rebuild.rebuild(ask.ledger, from_start=from_start, dry_run=dry_run, progress=step)
+    if as_json:
+        print_json(done)
+        return
+    went_on = "" if done.from_at is None else f", going on from {iso(done.from_at)}"
+    click.echo(f"Folded {done.events:,} events{went_on}; {'would put' if dry_run else 'put'} right: {done}.")
+    if done.left != "nothing":
+        note(f"left as they are, because what they were made of is not in the ledger any more: {done.left}")
