@@ -428,9 +428,9 @@ def _story_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     whole = fold.projected
 
-    def projected(task_id: str, story: Sequence[Event], events: int) -> Any:
+    def projected(task_id: str, story: Sequence[Event], *more: Any) -> Any:
         seen.append(len(story))
-        return whole(task_id, story, events)
+        return whole(task_id, story, *more)
 
     monkeypatch.setattr(fold, "projected", projected)
     return seen
