@@ -18,6 +18,8 @@ SOLO_GRACE_S = 15.0
 OFFLINE_GRACE_S = 600.0
 #: microseconds by which the clocks of a worker's processes may differ
 SKEW = 1_000_000
+#: microseconds by which a time may be wrong that a database keeps without its zone
+ZONES = 15 * 3_600_000_000
 
 #: what result backends keep of an end (celery/states.py)
 ENDS = {
@@ -84,7 +86,9 @@ def _state(suspect: Suspect, found: Found) -> State | None:
     if state is None or not _is_of_worker(suspect.run, found):
         return None
     if len(suspect.runs) == 1:
-        return state
+        # An older end is one of before, under the same id: of a task whose events are pruned.
+        is_older = found.done_at is not None and found.done_at < begun_at(suspect.run) - ZONES
+        return None if is_older else state
     if found.done_at is None or found.done_at < begun_at(suspect.run) - SKEW:
         return None
     others = [other for other in suspect.runs if other.number > suspect.run.number]

@@ -115,6 +115,7 @@ def test_a_time_that_cannot_be_is_not_told():
     fact = by_backend(suspect(), Found("SUCCESS", done_at=AT - 3600 * S), AT + 30 * S)
 
     assert (fact.state, fact.at, fact.is_exact) == (State.SUCCESS, AT + 10 * S, False)
+    assert by_backend(suspect(run(received_at=AT * 100, started_at=AT * 100)), Found("SUCCESS", AT), AT * 101) is None
 
 
 FIRST = run(1, pid=100)

@@ -67,6 +67,7 @@ _OPENERS: tuple[tuple[str, Callable[[str, Any, Reading], Backend]], ...] = (
 _REASONS = {
     "rpc": "its results are messages for whoever sent the task, and reading them would take them away",
     "amqp": "its results are messages for whoever sent the task, and reading them would take them away",
+    "cache+memory": "its results stay inside the worker's own process",
     "sentinel": "Redis behind Sentinel is not supported; name the Redis itself with --result-backend redis://…",
 }
 
