@@ -321,6 +321,32 @@ def test_rebuild_says_what_it_cannot_judge(cli, stocked):
     assert "what they were made of is not in the ledger any more: 2 tasks" in done.stderr
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_rebuild_is_interrupted(cli, sqlite_url, number):
+    """Told to end, it ends after the step it is in, says so, and another one may begin at once and comes to the end."""
+    with open_ledger(sqlite_url) as ledger:
+        for start in range(0, 2_000, 500):
+            lives = [life for n in range(start, start + 500) for life in succeeded(NOON + n, f"task-{n}")]
+            record(ledger, Batch("default", decoded(*lives), received_at=NOON_AT))
+        command = [*MODULE, "rebuild", "-d", sqlite_url]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            while not is_held(ledger, "rebuild"):
+                time.sleep(0.005)
+            process.send_signal(number)
+            _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert said == "taskledger: stopped before the end: the next one goes on from here\n"
+    assert cli("rebuild", "-d", sqlite_url).stdout.endswith("; put right: nothing.\n")
+
+
+def is_held(ledger, name):
+    """Whether somebody has the lease."""
+    with ledger.read() as connection:
+        found = connection.exec_driver_sql(f"SELECT until_at FROM lease WHERE name = '{name}'").scalar()
+    return bool(found)
+
+
 def test_redact(cli, stocked):
     """Redacting says first what would change, then does it, and finds nothing the second time."""
     rules = ("--redact-keys", "note", "-d", stocked)

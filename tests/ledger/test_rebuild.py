@@ -163,7 +163,7 @@ def test_puts_right_on_every_database(ledger: Ledger) -> None:
 
 
 def _damaged_and_put_right(ledger: Ledger, *damages: Any) -> None:
-    record_all(ledger, corpus_told(number=120))
+    record_all(ledger, corpus_told(number=80))
     before = rows(ledger)
     with ledger.write() as connection:
         for damage in damages:
@@ -200,7 +200,7 @@ def test_only_what_differs_is_written(ledger: Ledger) -> None:
 @pytest.mark.parametrize("after_steps", [1, 4, 15, 17])
 def test_goes_on_where_it_was_interrupted(ledger: Ledger, after_steps: int) -> None:
     """Interrupted at any moment, it leaves a sound ledger, does the rest the next time, and then forgets about it."""
-    told = corpus_told(number=300)
+    told = corpus_told(number=200)
     record_all(ledger, told)
     before = rows(ledger)
     with ledger.write() as connection:
@@ -300,7 +300,7 @@ class _Recording(threading.Thread):
 @pytest.mark.usefixtures("small_pages")
 def test_beside_a_recorder(ledger: Ledger, database_engine: str) -> None:
     """While recorders go on writing the same tasks and workers, and rows are damaged, the end is as from scratch."""
-    told = corpus_told(number=300)
+    told = corpus_told(number=200)
     half = len(told) // 2
     record_all(ledger, told[:half])
     with ledger.write() as connection:
