@@ -148,7 +148,7 @@ def _story_order(event: Event) -> tuple[int, int, int, bytes]:
 
 
 def _task(task_id: str, story: Sequence[Event], sents: Sequence[Event], runs: tuple[Run, ...]) -> Task:
-    last = _telling(runs)
+    last = telling(runs)
     sent = sents[0] if sents else None
     tellers = [event for event in story if event.type not in SILENT_TYPES]
     about = _about(tellers)
@@ -201,7 +201,7 @@ def _about(tellers: Sequence[Event]) -> dict[str, Any]:
     return about
 
 
-def _telling(runs: Sequence[Run]) -> Run | None:
+def telling(runs: Sequence[Run]) -> Run | None:
     """The run whose state is the task's: the last, unless it only waits.
 
     While a retry waits for its time the task is in RETRY, as Celery has it; and a delivery that waits does not hide

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, select, update
 from taskledger import bodies, failures
 from taskledger import workers as core
 from taskledger.events import TASK_EVENT_TYPES, WORKER_EVENT_TYPES, Event, integer, restore
-from taskledger.ledger import bulk, dialects, schema
+from taskledger.ledger import bulk, dialects, lasting, schema
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind, Labels
 from taskledger.ledger.stories import Stories
@@ -41,10 +41,12 @@ def tasks(connection: Connection, ledger: Ledger, cluster_id: int, fresh: Mappin
     """
     pending = {pack_task_id(task_id): task_id for task_id in fresh}
     told: Told = {}
+    projected: dict[str, Task] = {}
     while pending:
         known = _lock(connection, cluster_id, sorted(pending))
         stories = _stories(connection, ledger.stories, cluster_id, known, fresh)
         made = {key: _projected(task_id, known, stories, fresh) for key, task_id in pending.items()}
+        projected |= {one.id: one for one in made.values()}
         told |= {(cluster_id, one.id): _remembered(one, known, stories, fresh) for one in made.values()}
         rows = _Rows(ledger.labels, cluster_id)
         replaced = [key for key in made if made[key].id in known]
@@ -53,6 +55,7 @@ def tasks(connection: Connection, ledger: Ledger, cluster_id: int, fresh: Mappin
         new = [made[key] for key in made if made[key].id not in known]
         # Another recorder may have made these rows meanwhile: then they are there to be locked.
         pending = {} if _insert_new(connection, rows, new) else {pack_task_id(one.id): one.id for one in new}
+    lasting.keep(connection, projected.values())
     return told
 
 
@@ -278,7 +281,7 @@ def _fold_sessions(
     table = schema.worker_session
     mine = (table.c.host_id == host_id) & (table.c.cluster_id == cluster_id)
     newest = connection.execute(select(table).where(mine).order_by(table.c.first_at.desc()).limit(OPEN_SESSIONS)).all()
-    before = tuple(_session_of(found) for found in reversed(newest))
+    before = tuple(session_of(found) for found in reversed(newest))
     after = before
     for event in sorted(events, key=lambda event: event.at):
         after = core.fold(after, event, received_at)
@@ -289,7 +292,8 @@ def _fold_sessions(
         connection.execute(table.insert(), rows)
 
 
-def _session_of(row: Any) -> core.Session:
+def session_of(row: Any) -> core.Session:
+    """The session of a row of `worker_session`."""
     values = row._asdict()
     del values["host_id"], values["cluster_id"]
     return core.Session(**values)

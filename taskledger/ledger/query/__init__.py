@@ -3,8 +3,10 @@
 from taskledger.ledger.query.failures import failure_group, failure_groups
 from taskledger.ledger.query.health import event_counts, quarantine_count, quarantined, stats
 from taskledger.ledger.query.listening import clusters, coverage, recorders, status, stretches
+from taskledger.ledger.query.moment import heard_at, running_at
+from taskledger.ledger.query.queues import queues_at
 from taskledger.ledger.query.tasks import count_tasks, facets, histogram, task, tasks, tasks_like
-from taskledger.ledger.query.workers import worker, workers
+from taskledger.ledger.query.workers import worker, workers, workers_at
 from taskledger.ledger.schedule_store import schedule, schedules
 
 __all__ = [
@@ -15,10 +17,13 @@ __all__ = [
     "facets",
     "failure_group",
     "failure_groups",
+    "heard_at",
     "histogram",
     "quarantine_count",
     "quarantined",
+    "queues_at",
     "recorders",
+    "running_at",
     "schedule",
     "schedules",
     "stats",
@@ -29,4 +34,5 @@ __all__ = [
     "tasks_like",
     "worker",
     "workers",
+    "workers_at",
 ]
