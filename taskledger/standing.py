@@ -14,18 +14,27 @@ RUNNING, LOST, UNKNOWN = "running", "lost", "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The moment in question, and now: what happened in between is known as well.
+    """The moment in question, now, and the stretches (from, to) up to the moment in which nobody listened.
 
-    `heard_since_at` is since when, without a break up to the moment, somebody listened; None where nobody did then.
+    What happened between the moment and now is known as well.
     """
 
     at: int
     now_at: int
-    heard_since_at: int | None
+    holes: tuple[tuple[int, int], ...]
 
-    def is_heard_since(self, at: int) -> bool:
-        """Whether somebody listened all the time from then to the moment."""
-        return self.heard_since_at is not None and self.heard_since_at <= at
+    @property
+    def heard_until_at(self) -> int:
+        """The moment, or where the stretch before it began in which nobody listened."""
+        return min((from_at for from_at, to_at in self.holes if from_at <= self.at < to_at), default=self.at)
+
+    def is_heard(self, from_at: int, to_at: int) -> bool:
+        """Whether somebody listened from then to then."""
+        return not any(hole_from < to_at and from_at < hole_to for hole_from, hole_to in self.holes)
+
+    def is_silence(self, since_at: int, lost_after: int) -> bool:
+        """Whether somebody heard that nothing came: right after the last sign, or just before the moment."""
+        return self.is_heard(since_at, since_at + lost_after) or self.is_heard(self.at - lost_after, self.at + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +57,10 @@ def standing(sessions: Sequence[Session], moment: Moment) -> Standing:
     last = max(begun, key=lambda one: one.last_at)
     if _said_goodbye(last):
         return Standing("offline", last.offline_at, last)
-    is_heard = moment.is_heard_since(_last_sign(last, moment))
-    return Standing("lost" if is_heard else "unknown", last.last_at, last)
+    sign_at, patience = _last_sign(last, moment), _patience(last)
+    # It fell silent, and has not come back unheard since.
+    is_lost = moment.is_heard(sign_at, sign_at + patience) and moment.is_heard(moment.at - patience, moment.at + 1)
+    return Standing("lost" if is_lost else "unknown", last.last_at, last)
 
 
 def of_open_run(
@@ -64,12 +75,12 @@ def of_open_run(
     if mine is None:
         return UNKNOWN, None
     if _lasted(mine, moment):
-        return (RUNNING if moment.is_heard_since(started_at) else UNKNOWN), None
+        return (RUNNING if moment.is_heard(started_at, moment.at + 1) else UNKNOWN), None
     if any(mine.last_at < one.first_at <= moment.at and started_at < one.first_at for one in sessions):
         return None
     # The start is a sign of life as well, and may be the last one.
     last_at = max(mine.last_at, started_at)
-    is_over = _said_goodbye(mine) or moment.is_heard_since(max(_last_sign(mine, moment), started_at))
+    is_over = _said_goodbye(mine) or moment.is_silence(max(_last_sign(mine, moment), started_at), _patience(mine))
     return (LOST if is_over else UNKNOWN), last_at
 
 
@@ -86,7 +97,11 @@ def _lasted(one: Session, moment: Moment) -> bool:
     """Whether it was there at the moment: heard afterwards, or silent no longer than a worker may be."""
     if _said_goodbye(one) and one.last_at <= moment.at:
         return False
-    return moment.at - _last_sign(one, moment) <= lost_after_s(one.freq_s) * 1_000_000
+    return moment.at - _last_sign(one, moment) <= _patience(one)
+
+
+def _patience(one: Session) -> int:
+    return round(lost_after_s(one.freq_s) * 1_000_000)
 
 
 def _said_goodbye(one: Session) -> bool:

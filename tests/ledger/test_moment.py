@@ -1,22 +1,58 @@
 """The state as of any moment, from the ledger alone, on every database: the scripted incident of tests/incident.py."""
 
+import random
+from contextlib import ExitStack
+from itertools import pairwise
+
 import incident
 import pytest
-from incident import NAMES, RAN, at
+import services
+from incident import NAMES, RAN, TASKS, at
+from stories import NOON, TASK, decoded, raw, task_event
 
-from taskledger.ledger.query import running_at
+from taskledger.ledger import lasting, migrate, open_ledger, presence, schema
+from taskledger.ledger.answers import Span
+from taskledger.ledger.query import (
+    count_tasks,
+    facets,
+    heard_at,
+    histogram,
+    queues_at,
+    running_at,
+    task,
+    tasks,
+    workers_at,
+)
+from taskledger.ledger.record import Batch, record
+from taskledger.ledger.search import parse
+from taskledger.runs import until
+from taskledger.states import State
+from taskledger.tasks import project
 
 NOW = at(incident.END_S - 1)
+NOON_AT = round(NOON * 1e6)
+SECOND = 1_000_000
+#: moments between all events of the incident that tell of tasks, before, in and after the gap
+MOMENTS = (50, 99.2, 99.7, 105, 150, 250, 305, 320, 495, 600, 700.5, 701.5, 705, 765, 780, 1200, 1500.5, 1505, 1700)
+MOMENTS += (2050, 2095, 2200, 2500, 3000.9, 3001.5, 3500, 4500)
+WHOLE = Span(at(-3600), at(incident.END_S))
 
 
-@pytest.fixture
-def happened(ledger):
-    incident.tell(ledger)
-    return ledger
+@pytest.fixture(scope="module", params=["sqlite", "postgresql", "mariadb"])
+def happened(request, tmp_path_factory):
+    """A ledger that was told the incident, on each database, once: questions change nothing."""
+    folder = tmp_path_factory.mktemp("incident")
+    with ExitStack() as stack:
+        is_file = request.param == "sqlite"
+        url = f"sqlite:///{folder / 'l.sqlite3'}" if is_file else stack.enter_context(services.database(request.param))
+        migrate.upgrade(url)
+        ledger = stack.enter_context(open_ledger(url))
+        incident.tell(ledger)
+        yield ledger
 
 
-def names(tasks):
-    return sorted(NAMES[task.id] for task in tasks)
+def names(found):
+    return sorted(NAMES[one.id] for one in found)
 
 
 def running(ledger, second, **which):
@@ -25,9 +61,305 @@ def running(ledger, second, **which):
 
 
 def test_what_was_running_on_a_worker_at_a_moment(happened):
-    """Which tasks were running on worker X at a moment: right for every worker, from the first second to the last."""
-    asked = (50, 99.9, 100, 105, 110, 200, 305, 400, 495, 600, 702, 759, 1000, 1505, 3001.5, 3999.9, 4000)
+    """Which tasks were running on worker X at a moment: right for each worker where somebody listened before."""
+    asked = (50, 99.9, 100, 105, 110, 200, 305, 400, 495, 600, 702, 759, 900.5, 1000, 1505, 3001.5, 3999.9, 4000)
     for worker, ran in RAN.items():
         for second in asked:
             truth = sorted({name for name, begin, end in ran if begin <= second < end})
             assert (worker, second, running(happened, second, worker=f"{worker}@vm")[0]) == (worker, second, truth)
+
+
+def test_what_was_running_anywhere_and_by_queue(happened):
+    """Without a worker all of them are meant; a queue narrows; a worker or a queue that never was runs nothing."""
+    assert running(happened, 705) == (["doomed", "long"], [], [])
+    assert running(happened, 705, queue="reports") == (["long"], [], [])
+    assert running(happened, 705, worker="w9@vm") == running(happened, 705, queue="nowhere") == ([], [], [])
+
+
+def test_a_run_says_which_one_it_is_and_what_became_of_it(happened):
+    """Each answer names task, worker, queue, number and beginning of the run, and how that is known to have ended."""
+    (second,) = running_at(happened, at(495), NOW, worker="w2@vm").tasks
+    (long,) = running_at(happened, at(705), NOW, worker="w1@vm").tasks
+
+    assert (second.name, second.worker, second.queue, second.run) == ("shop.retried", "w2@vm", "mail", 2)
+    assert (second.started_at, second.ended_at, second.became) == (at(490), at(500), State.SUCCESS)
+    assert (long.started_at, long.ended_at, long.certainty) == (at(200), at(4000), "running")
+
+
+def test_a_killed_worker_runs_nothing_for_ever(happened):
+    """What a killed worker was at was running until then; afterwards it is lost with the worker, last heard of then."""
+    assert running(happened, 759)[0] == ["doomed", "long"]
+    for second in (770, 2000, 2500, 4999):
+        found = running_at(happened, at(second), NOW, worker="w2@vm")
+        assert (names(found.tasks), names(found.unknown), names(found.lost)) == ([], [], ["doomed"])
+        assert found.lost[0].last_sign_at == at(759)
+
+
+def test_in_a_gap_only_what_is_proven_is_said(happened):
+    """Where nobody listened, a run that ended later was running, one without an end may have been."""
+    assert running(happened, 2050) == (["long", "open"], [], ["doomed"])
+    assert running(happened, 2200) == (["long"], ["open"], ["doomed"])
+    assert [one.is_heard for one in heard_at(happened, at(2200), NOW)] == [False]
+    assert heard_at(happened, at(2200), NOW)[0].cause == "stopped"
+
+
+def test_after_a_gap_the_heartbeats_tell_what_is_over(happened):
+    """A run whose end fell into the gap is over once its worker counts none that are active, whoever heard its end."""
+    assert running(happened, 2500) == (["long"], [], ["doomed"])
+    (heard,) = heard_at(happened, at(2500), NOW)
+    assert (heard.is_heard, heard.since_at) == (True, at(2400))
+
+
+def test_before_the_first_recording_nothing_is_known(happened):
+    """A moment before anybody listened is answered with that, and so is one that is still to come."""
+    for second in (-100, 6000):
+        (heard,) = heard_at(happened, at(second), NOW)
+        assert (second, heard.is_heard, heard.since_at) == (second, False, None)
+    assert running(happened, -100) == ([], [], [])
+    assert workers_at(happened, at(-100), NOW).rows == ()
+
+
+@pytest.mark.parametrize(
+    ("second", "statuses"),
+    [
+        (50, ("online", "online", "online")),
+        (759, ("online", "online", "online")),
+        (770, ("online", "lost", "online")),
+        (2099, ("online", "lost", "online")),
+        (2200, ("online", "unknown", "online")),
+        (2500, ("online", "lost", "online")),
+    ],
+)
+def test_workers_stood_as_they_did(happened, second, statuses):
+    """A worker heard before and after was online; one killed was lost; in the gap it may have come back unheard."""
+    found = {row.name: row for row in workers_at(happened, at(second), NOW).rows}
+
+    assert tuple(found[f"{worker}@vm"].status for worker in ("w1", "w2", "w3")) == statuses
+    assert found["w2@vm"].since_at == (at(0) if second < 760 else at(759))
+
+
+def test_a_worker_says_what_its_last_heartbeat_said(happened):
+    """Active, processed and load are those of the last heartbeat before the moment; no session goes on after it."""
+    (row,) = workers_at(happened, at(705.5), NOW, name="w2@vm").rows
+
+    assert (row.last_heartbeat_at, row.active, row.processed, row.loadavg) == (at(705), 1, 3, (0.5, 0.4, 0.3))
+    assert [(one.pid, one.first_at, one.last_at) for one in row.sessions] == [(102, at(0), at(705.5))]
+    assert [one.name for one in row.running] == ["shop.doomed"]
+
+
+def queues(ledger, second):
+    rows = queues_at(ledger, at(second), NOW).rows
+    return {row.name: (row.waiting, row.reserved, row.scheduled, row.running, row.unknown) for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        (50, {}),
+        (99.2, {"mail": (1, 0, 0, 0, 0)}),
+        (99.7, {"mail": (1, 1, 0, 0, 0)}),
+        (320, {"mail": (0, 0, 1, 0, 0), "reports": (0, 0, 0, 1, 0)}),
+        (705, {"mail": (1, 1, 0, 1, 0), "reports": (0, 0, 0, 1, 0)}),
+        (765, {"mail": (1, 1, 0, 1, 0), "reports": (1, 0, 0, 1, 0)}),
+        (780, {"mail": (1, 1, 0, 0, 0), "reports": (1, 0, 1, 1, 0)}),
+        (2095, {"mail": (2, 1, 0, 0, 0), "reports": (0, 0, 1, 2, 0)}),
+        (2200, {"mail": (0, 0, 0, 0, 2), "reports": (0, 0, 1, 1, 1)}),
+        (3000.9, {"mail": (0, 0, 0, 0, 2), "reports": (1, 1, 0, 1, 0)}),
+    ],
+)
+def test_queues_at_a_moment(happened, second, expected):
+    """Queue by queue: waiting, reserved of those, scheduled, running; what a gap leaves open is not known."""
+    assert queues(happened, second) == expected
+
+
+def test_the_oldest_waiting_since(happened):
+    """The oldest waits since it was sent, or since its ETA came."""
+    rows = {row.name: row.oldest_at for row in queues_at(happened, at(780), NOW).rows}
+    later = {row.name: row.oldest_at for row in queues_at(happened, at(3000.9), NOW).rows}
+
+    assert (rows["reports"], rows["mail"]) == (at(760), at(700))
+    assert later["reports"] == at(3000)
+
+
+def test_a_list_shows_each_task_as_it_was(happened):
+    """At every moment a list has the tasks heard of by then, each in the state that its events until then say."""
+    told = {}
+    for event in decoded(*incident.events()):
+        if event.task_id is not None:
+            told.setdefault(event.task_id, []).append(event)
+    for second in MOMENTS:
+        rows = {row.id: row for row in tasks(happened, None, WHOLE, at=at(second), limit=50).rows}
+        assert set(rows) == {task_id for task_id, events in told.items() if events[0].at <= at(second)}
+        for task_id, row in rows.items():
+            then = project(task_id, [event for event in told[task_id] if event.at <= at(second)])
+            for name in (
+                "state",
+                "sent_at",
+                "received_at",
+                "started_at",
+                "ended_at",
+                "runtime_s",
+                "worker",
+                "exception",
+            ):
+                assert (second, NAMES[task_id], name, getattr(row, name)) == (
+                    second,
+                    NAMES[task_id],
+                    name,
+                    getattr(then, name),
+                )
+
+
+STATES = "sent received running retrying succeeded failed"
+
+
+@pytest.mark.parametrize("second", [320, 705, 1200, 2200, 4500])
+def test_a_search_counts_and_finds_states_as_they_were(happened, second):
+    """List, count, facets and histogram of a search as of a moment agree with the states that the rows have then."""
+    rows = tasks(happened, None, WHOLE, at=at(second), limit=50).rows
+    counted = {facet.value: facet.number for facet in facets(happened, None, WHOLE, at=at(second))["state"]}
+    for word in STATES.split():
+        where = parse(f"state:{word}", now_at=at(second), zone=None)
+        found = tasks(happened, where, WHOLE, at=at(second), limit=50).rows
+        assert [row.id for row in found] == [row.id for row in rows if row in found]
+        state = next(iter(row.state.name for row in found), None)
+        assert (word, len(found)) == (word, counted.get(state, 0))
+        assert count_tasks(happened, where, WHOLE, at=at(second)).number == len(found)
+    bars = histogram(happened, None, WHOLE, at=at(second))
+    assert sum(bar.succeeded + bar.failed + bar.other for bar in bars) == len(rows) == sum(counted.values())
+    assert sum(bar.succeeded for bar in bars) == counted.get("SUCCESS", 0)
+
+
+def test_a_search_knows_nothing_of_what_came_later(happened):
+    """Workers, exceptions, tries and results of a later time are not found as of an earlier one."""
+    for query, early, late in (
+        ("worker:w2@vm", 299.2, 301),
+        ("exc:KeyError", 305, 311),
+        ("retries:>0", 305, 495),
+        ("has:result", 105, 111),
+        ("runtime:>9s", 105, 111),
+        ("finished:-10s", 105, 111),
+    ):
+        where = [parse(query, now_at=at(second), zone=None) for second in (early, late)]
+        found = [
+            tasks(happened, each, WHOLE, at=at(second)).rows for each, second in zip(where, (early, late), strict=True)
+        ]
+        assert (query, [len(rows) for rows in found]) == (query, [0, 1])
+
+
+def many(ledger, seed, begin_first):
+    """Tasks that wait and run for anything between a second and a day; (id, sent, started, ended) of each."""
+    rng = random.Random(seed)
+    lives, told = [], []
+    if begin_first:
+        presence.begin(ledger, "r", "1", NOON_AT)
+    for number in range(300):
+        sent = rng.uniform(0, 86_400)
+        started = sent + rng.choice((1, 30, 600, 5_000)) * rng.random()
+        ended = started + rng.choice((1, 10, 400, 4_000, 40_000)) * rng.random()
+        uuid = f"{number:08d}-0000-4000-8000-000000000000"
+        about = {"name": "a.task", "args": "()", "kwargs": "{}", "root_id": uuid, "parent_id": None, "retries": 0}
+        told.append(task_event("sent", NOON + sent, uuid, hostname="gen1@web", pid=1, queue="a", **about))
+        told.append(task_event("received", NOON + started, uuid, **about))
+        told.append(task_event("started", NOON + started, uuid))
+        told.append(task_event("succeeded", NOON + ended, uuid, result="1", runtime=ended - started))
+        lives.append((uuid, *(round((NOON + second) * SECOND) for second in (sent, started, ended))))
+    told.sort(key=lambda event: event["timestamp"])
+    for first in range(0, len(told), 100):
+        chunk = decoded(*told[first : first + 100])
+        record(ledger, Batch("default", chunk, received_at=chunk[-1].at))
+    return lives
+
+
+@pytest.mark.parametrize("begin_first", [True, False])
+def test_tasks_that_last_are_found(ledger, begin_first):
+    """However long before a task was sent, it is found as running and waiting; also in a ledger without marks."""
+    lives = many(ledger, 5, begin_first)
+    later_at = NOON_AT + 200_000 * SECOND
+    for second in range(0, 100_000, 6_007):
+        moment = NOON_AT + second * SECOND
+        found = running_at(ledger, moment, later_at)
+        assert {one.id for one in found.tasks} == {
+            uuid for uuid, _, started, ended in lives if started <= moment < ended
+        }
+        rows = queues_at(ledger, moment, later_at).rows
+        waiting = [sent for _, sent, started, _ in lives if sent <= moment < started]
+        assert sum(row.waiting for row in rows) == len(waiting)
+        assert [row.oldest_at for row in rows if row.waiting] == ([min(waiting)] if waiting else [])
+
+
+def test_only_where_tasks_last_is_looked(ledger):
+    """Stretches of first hearing in which no task lasted over a moment are left out; a dozen marks an hour at most."""
+    many(ledger, 5, begin_first=True)
+    moment = NOON_AT + 50_000 * SECOND
+    with ledger.read() as connection:
+        found = lasting.ranges(connection, moment)
+        rows = connection.execute(schema.mark.select().where(schema.mark.c.name.like("lasting:%"))).all()
+
+    assert sum(to_at - from_at for from_at, to_at in found) < 40_000 * SECOND
+    assert found[-1][1] == moment + 1
+    assert all(before[1] < after[0] for before, after in pairwise(found))
+    assert 0 < len(rows) <= 86_400 * SECOND // lasting.STEP + 1
+
+
+def test_a_run_of_a_worker_that_began_anew_is_over(ledger):
+    """Once its worker has another process, a run without an end is neither running nor told of any more."""
+    presence_from(ledger, -10, 500)
+    record_all(
+        ledger,
+        raw("worker-online", NOON, pid=100, freq=2.0),
+        *(raw("worker-heartbeat", NOON + second, pid=100, freq=2.0, active=1) for second in range(1, 100, 2)),
+        task_event("started", NOON + 50),
+        raw("worker-online", NOON + 200, pid=200, freq=2.0),
+        *(raw("worker-heartbeat", NOON + second, pid=200, freq=2.0, active=0) for second in range(201, 400, 2)),
+    )
+    now_at = NOON_AT + 4000 * SECOND
+    answers = [running_at(ledger, NOON_AT + second * SECOND, now_at) for second in (60, 150, 300)]
+
+    assert [(len(one.tasks), len(one.unknown), len(one.lost)) for one in answers] == [(1, 0, 0), (0, 0, 1), (0, 0, 0)]
+
+
+def test_a_run_whose_start_nobody_heard(ledger):
+    """Where the start was lost, the runtime that its end tells says since when it ran."""
+    presence_from(ledger, -10, 500)
+    about = {"name": "a.task", "args": "()", "kwargs": "{}", "root_id": None, "parent_id": None, "retries": 0}
+    record_all(
+        ledger, task_event("received", NOON, **about), task_event("succeeded", NOON + 100, result="1", runtime=60.0)
+    )
+
+    found = [
+        len(running_at(ledger, NOON_AT + second * SECOND, NOON_AT + 400 * SECOND).tasks) for second in (30, 41, 99)
+    ]
+
+    assert found == [0, 1, 1]
+    assert task(ledger, TASK).runs[0].started_at is None
+
+
+def presence_from(ledger, begin, end):
+    recorder = presence.begin(ledger, "r", "1", NOON_AT + begin * SECOND)
+    row = presence.listen(ledger, recorder, "default", "counted loss", NOON_AT + begin * SECOND)
+    presence.end(ledger, presence.Position(row, NOON_AT + end * SECOND), "stopped")
+
+
+def record_all(ledger, *events):
+    made = decoded(*events)
+    record(ledger, Batch("default", made, received_at=max(event.at for event in made)))
+
+
+def test_runs_until_a_moment():
+    """A run is as it was: what came later is taken from it, and one that had not begun is not there."""
+    (event,) = [
+        project(TASKS["retried"][0], [one for one in decoded(*incident.events()) if one.task_id == TASKS["retried"][0]])
+    ]
+    then = {
+        second: [(run.number, run.state, run.ended_at) for run in until(event.runs, at(second))]
+        for second in (299, 305, 400, 495, 600)
+    }
+
+    assert then == {
+        299: [],
+        305: [(1, State.STARTED, None)],
+        400: [(1, State.RETRY, at(310)), (2, State.RECEIVED, None)],
+        495: [(1, State.RETRY, at(310)), (2, State.STARTED, None)],
+        600: [(1, State.RETRY, at(310)), (2, State.SUCCESS, at(500))],
+    }

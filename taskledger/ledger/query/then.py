@@ -9,11 +9,13 @@ from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import ClauseElement, Column, ColumnElement, Connection, and_, case, func, literal, or_, select
+from sqlalchemy import cast as cast_sql
 from sqlalchemy.sql import visitors
 
 from taskledger.ledger import dialects, schema
 from taskledger.ledger.answers import TaskRow
 from taskledger.ledger.labels import Labels
+from taskledger.ledger.types import Moment
 from taskledger.runs import Run, until
 from taskledger.states import State
 from taskledger.tasks import telling
@@ -54,7 +56,8 @@ def state(at: int) -> Value:
 
 def started(run: Any) -> Value:
     """When a run began; where nobody heard that, its end less the time that the worker says it took."""
-    return func.coalesce(run.started_at, run.ended_at - run.runtime_s * 1_000_000)
+    begun_at: Value = run.ended_at - run.runtime_s * 1_000_000
+    return func.coalesce(run.started_at, cast_sql(begun_at, Moment))
 
 
 def rows_at(
