@@ -1,6 +1,6 @@
 """A scripted incident: three workers, retries, a worker that is killed, and a time in which nobody listened.
 
-Everything is told in seconds after 03:00:00 of 25 November 2026, UTC.
+Everything is told in seconds after 03:00:00 of 22 November 2026, UTC: 760 is 03:12:40.
 
 |    s | what |
 |------|------|
@@ -27,7 +27,7 @@ from stories import decoded, raw, task_event
 from taskledger.ledger import presence
 from taskledger.ledger.record import Batch, Position, record
 
-START_S = datetime(2026, 11, 25, 3, tzinfo=UTC).timestamp()
+START_S = datetime(2026, 11, 22, 3, tzinfo=UTC).timestamp()
 SECOND = 1_000_000
 #: name -> (task id, queue)
 TASKS = {

@@ -7,7 +7,7 @@ from flask import Blueprint, abort, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from taskledger.ledger import query
-from taskledger.ledger.answers import Coverage, Hole, RunningTask, SessionRow, Span, WorkerRow
+from taskledger.ledger.answers import Coverage, Hole, RelatedTask, RunningTask, SessionRow, Span, WorkerRow
 from taskledger_web import charts, links, moments, recorded, searching, setup, times
 from taskledger_web.asking import ask
 from taskledger_web.view import View, recorder_status, view
@@ -76,12 +76,20 @@ def _node(name: str) -> str:
         coverage=coverage,
         clause=recorded.clause(coverage, seen),
         ended=_ENDINGS,
-        running=[task for task in row.running if not isinstance(task, RunningTask) or task.certainty == "running"],
+        **_running_on(row),
         untold=_untold(row),
-        others=[task for task in row.running if isinstance(task, RunningTask) and task.certainty != "running"],
         tasks_query=searching.term("worker", name),
         **_band((row,), day, seen),
     )
+
+
+def _running_on(row: WorkerRow) -> dict[str, list[RelatedTask]]:
+    """What it ran, perhaps ran, and was at when it was last heard of; of the present all is of the first kind."""
+    found: dict[str, list[RelatedTask]] = {"running": [], "perhaps": [], "lost": []}
+    for task in row.running:
+        certainty = task.certainty if isinstance(task, RunningTask) else "running"
+        found["perhaps" if certainty == "unknown" else certainty].append(task)
+    return found
 
 
 def _untold(row: WorkerRow) -> int:
