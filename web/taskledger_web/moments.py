@@ -6,7 +6,7 @@ from flask import g, request
 
 from taskledger.errors import TaskledgerError
 from taskledger.ledger import query
-from taskledger.ledger.answers import HeardAt, Running, WorkerRow
+from taskledger.ledger.answers import HeardAt, Running, RunningTask, WorkerRow
 from taskledger_web import links, recorded, times
 from taskledger_web.asking import ask
 from taskledger_web.view import View, view
@@ -76,6 +76,14 @@ def running() -> Running | None:
         g.running = ask(query.running_at, seen.at, seen.today_at)
     found: Running = g.running
     return found
+
+
+def running_on(row: WorkerRow) -> str:
+    """2; 1, and 1 perhaps; 0, was at 1 when last heard of."""
+    found = [task.certainty for task in row.running if isinstance(task, RunningTask)]
+    words = str(found.count("running"))
+    words += f", and {perhaps} perhaps" if (perhaps := found.count("unknown")) else ""
+    return words + (f", was at {lost} when last heard of" if (lost := found.count("lost")) else "")
 
 
 def workers_seen(name: str | None = None) -> tuple[WorkerRow, ...]:

@@ -62,6 +62,7 @@ def _word_of_task(row: TaskRow) -> words.Word:
 _FUNCTIONS: dict[str, Callable[..., object]] = {
     "looking_back": moments.looking_back,
     "moment_nearby": moments.nearby,
+    "running_on": moments.running_on,
     "when": phrases.when,
     "when_full": phrases.when_full,
     "when_stamp": phrases.when_stamp,

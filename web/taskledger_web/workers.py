@@ -40,7 +40,6 @@ def page() -> str:
         coverage=coverage,
         clause=recorded.clause(coverage, seen),
         setup=setup.first_step(coverage, recorder_status()),
-        running_then=_running_then,
         **_band(rows, day, seen),
     )
 
@@ -99,14 +98,6 @@ def _untold(row: WorkerRow) -> int:
     at = row.last_heartbeat_at
     known = [task for task in row.running if isinstance(task, RunningTask) and task.started_at <= at]
     return max(row.active - len(known), 0)
-
-
-def _running_then(row: WorkerRow) -> str:
-    """2; 1, and 1 perhaps; 0, and was at 1 when it was last heard of."""
-    found = [task.certainty for task in row.running if isinstance(task, RunningTask)]
-    words = str(found.count("running"))
-    words += f", and {perhaps} perhaps" if (perhaps := found.count("unknown")) else ""
-    return words + (f", was at {lost} when last heard of" if (lost := found.count("lost")) else "")
 
 
 def _refuse(name: str, seen: View) -> NoReturn:
