@@ -77,8 +77,10 @@ def measure(ledger, end_s):
         marks = connection.scalar(
             select(func.count()).select_from(schema.mark).where(schema.mark.c.name.like("lasting:%"))
         )
-        looked = [sum(to - begin for begin, to in lasting.ranges(connection, at)) / SECOND / 60 for at in moments]
-    print(f"{marks} marks; a question looks at tasks first heard of in {statistics.median(looked):.0f} minutes")
+        looked = [lasting.places(connection, at) for at in moments]
+    minutes = statistics.median(sum(to - begin for begin, to in one.ranges) / SECOND / 60 for one in looked)
+    alone = statistics.median(len(one.moments) for one in looked)
+    print(f"{marks:,} marks; a question looks at {minutes:.0f} minutes of tasks, and at {alone:.0f} that lasted")
     running = parse("state:running", now_at=now_at, zone=UTC)
 
     def listed(at, where):

@@ -117,14 +117,14 @@ def test_a_worker_that_was_not_there(cli, command, name):
 
 
 @pytest.mark.parametrize(
-    ("moment", "told"),
+    ("moment", "said"),
     [("yesterday", "'yesterday' is not a time"), ("2026-11-23", "still to come"), ("25:61", "25:61")],
 )
 @pytest.mark.parametrize("command", ["workers", "queues", "tasks"])
-def test_a_moment_that_cannot_be_meant(cli, command, moment, told):
+def test_a_moment_that_cannot_be_meant(cli, command, moment, said):
     """What is no moment, or is still to come, is told in one line, with exit code 2."""
     done = cli(command, "--at", moment)
 
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.startswith("taskledger: --at: ")
-    assert told in done.stderr
+    assert said in done.stderr

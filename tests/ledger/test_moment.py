@@ -2,12 +2,12 @@
 
 import random
 from contextlib import ExitStack
-from itertools import pairwise
 
 import incident
 import pytest
 import services
 from incident import NAMES, RAN, TASKS, at
+from sqlalchemy import select
 from stories import NOON, TASK, decoded, raw, task_event
 
 from taskledger.ledger import lasting, migrate, open_ledger, presence, schema
@@ -289,17 +289,33 @@ def test_tasks_that_last_are_found(ledger, begin_first):
 
 
 def test_only_where_tasks_last_is_looked(ledger):
-    """Stretches of first hearing in which no task lasted over a moment are left out; a dozen marks an hour at most."""
-    many(ledger, 5, begin_first=True)
+    """Beside the last minutes, only the very tasks are looked at that lasted over the moment; each has one mark."""
+    lives = many(ledger, 5, begin_first=True)
     moment = NOON_AT + 50_000 * SECOND
+    over = [(sent, ended) for _, sent, _, ended in lives if ended > (sent // lasting.STEP + 2) * lasting.STEP]
     with ledger.read() as connection:
-        found = lasting.ranges(connection, moment)
+        found = lasting.places(connection, moment)
         rows = connection.execute(schema.mark.select().where(schema.mark.c.name.like("lasting:%"))).all()
 
-    assert sum(to_at - from_at for from_at, to_at in found) < 40_000 * SECOND
-    assert found[-1][1] == moment + 1
-    assert all(before[1] < after[0] for before, after in pairwise(found))
-    assert 0 < len(rows) <= 86_400 * SECOND // lasting.STEP + 1
+    ((from_at, to_at),) = found.ranges
+    assert lasting.STEP <= moment - from_at < 2 * lasting.STEP
+    assert to_at == moment + 1
+    assert set(found.moments) == {sent for sent, ended in over if sent < from_at and ended > moment}
+    assert len(rows) == len(over) > 20
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_where_many_last_they_share_a_mark(ledger, monkeypatch, most):
+    """Where more of a stretch last than have marks of their own, all of it is looked at; the answers are the same."""
+    monkeypatch.setattr(lasting, "MOST_OWN", most)
+    lives = many(ledger, 6, begin_first=True)
+    with ledger.read() as connection:
+        names_of = connection.scalars(select(schema.mark.c.name).where(schema.mark.c.name.like("lasting:%"))).all()
+    assert any(name.count(":") == 1 for name in names_of)
+    for second in range(0, 100_000, 9_001):
+        moment = NOON_AT + second * SECOND
+        found = running_at(ledger, moment, NOON_AT + 200_000 * SECOND)
+        assert {one.id for one in found.tasks} == {one[0] for one in lives if one[2] <= moment < one[3]}
 
 
 def test_a_run_of_a_worker_that_began_anew_is_over(ledger):

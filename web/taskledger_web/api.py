@@ -5,8 +5,8 @@ from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 
 from taskledger.errors import TaskledgerError
 from taskledger.ledger import Ledger, query
-from taskledger.ledger.answers import Running
 from taskledger.ledger.labels import Kind
+from taskledger.ledger.momentary import Running
 from taskledger.plain import as_json, plain
 from taskledger_web import problem, span
 from taskledger_web.asking import ask

@@ -6,7 +6,8 @@ from flask import g, request
 
 from taskledger.errors import TaskledgerError
 from taskledger.ledger import query
-from taskledger.ledger.answers import HeardAt, Running, RunningTask, WorkerRow
+from taskledger.ledger.answers import WorkerRow
+from taskledger.ledger.momentary import HeardAt, Running, RunningTask
 from taskledger_web import links, recorded, times
 from taskledger_web.asking import ask
 from taskledger_web.view import View, view

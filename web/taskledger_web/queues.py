@@ -3,7 +3,8 @@
 from flask import Blueprint, render_template
 
 from taskledger.ledger import query
-from taskledger.ledger.answers import QueueRow, Span
+from taskledger.ledger.answers import Span
+from taskledger.ledger.momentary import QueueRow
 from taskledger_web import links, recorded, searching, setup, times
 from taskledger_web.asking import ask
 from taskledger_web.view import recorder_status, view

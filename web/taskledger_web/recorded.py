@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from taskledger.ledger.answers import Coverage, HeardAt, Hole, RecorderStatus
+from taskledger.ledger.answers import Coverage, Hole, RecorderStatus
+from taskledger.ledger.momentary import HeardAt
 from taskledger_web import times
 from taskledger_web.times import MICROS
 from taskledger_web.view import View

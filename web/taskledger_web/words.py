@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from taskledger.ledger.answers import RelatedTask, Running, RunningTask, RunRow, TaskRow
+from taskledger.ledger.answers import RelatedTask, RunRow, TaskRow
+from taskledger.ledger.momentary import Running, RunningTask
 from taskledger.states import State
 from taskledger_web import times
 

@@ -7,7 +7,8 @@ from flask import Blueprint, abort, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from taskledger.ledger import query
-from taskledger.ledger.answers import Coverage, Hole, RelatedTask, RunningTask, SessionRow, Span, WorkerRow
+from taskledger.ledger.answers import Coverage, Hole, RelatedTask, SessionRow, Span, WorkerRow
+from taskledger.ledger.momentary import RunningTask
 from taskledger_web import charts, links, moments, recorded, searching, setup, times
 from taskledger_web.asking import ask
 from taskledger_web.view import View, recorder_status, view

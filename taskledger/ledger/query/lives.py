@@ -25,6 +25,7 @@ class Beat(NamedTuple):
     """A heartbeat: when, and what it said; None is what it did not say."""
 
     at: int
+    pid: int | None
     active: int | None
     processed: int | None
     loadavg: str | None
@@ -60,6 +61,15 @@ def beats(connection: Connection, labels: Labels, at: int, found: Lives) -> dict
     return {key: _beat(row) for key, row in last.items()}
 
 
+def last_beat(sessions: Sequence[Session], at: int) -> Beat | None:
+    """The last heartbeat of the last session, where that is over; of one that goes on, only events tell."""
+    last = sessions[-1] if sessions else None
+    if last is None or last.last_at > at or last.heartbeat_at is None:
+        return None
+    return Beat(last.heartbeat_at, last.pid or None, last.active, last.processed, last.loadavg)
+
+
 def _beat(row: Any) -> Beat:
     fields = restore(bodies.unpack(row.codec, bytes(row.body)))
-    return Beat(row.at, integer(fields.get("active")), integer(fields.get("processed")), load_of(fields))
+    active, processed = integer(fields.get("active")), integer(fields.get("processed"))
+    return Beat(row.at, integer(fields.get("pid")), active, processed, load_of(fields))

@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, select, true
 
 from taskledger.ledger import schema
-from taskledger.ledger.answers import RelatedTask, Running, RunningTask, SessionRow, Span, WorkerRow, Workers
+from taskledger.ledger.answers import RelatedTask, SessionRow, Span, WorkerRow
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind
+from taskledger.ledger.momentary import Running, RunningTask, Workers
 from taskledger.ledger.query.listening import coverage
 from taskledger.ledger.query.lives import Beat, beats, lives
 from taskledger.ledger.query.moment import moments, running_at
