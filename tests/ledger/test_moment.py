@@ -1,16 +1,14 @@
 """The state as of any moment, from the ledger alone, on every database: the scripted incident of tests/incident.py."""
 
-import random
 from contextlib import ExitStack
 
 import incident
 import pytest
 import services
 from incident import NAMES, RAN, TASKS, at
-from sqlalchemy import select
 from stories import NOON, TASK, decoded, raw, task_event
 
-from taskledger.ledger import lasting, migrate, open_ledger, presence, schema
+from taskledger.ledger import migrate, open_ledger, presence
 from taskledger.ledger.answers import Span
 from taskledger.ledger.query import (
     count_tasks,
@@ -247,77 +245,6 @@ def test_a_search_knows_nothing_of_what_came_later(happened):
         assert (query, [len(rows) for rows in found]) == (query, [0, 1])
 
 
-def many(ledger, seed, begin_first):
-    """Tasks that wait and run for anything between a second and a day; (id, sent, started, ended) of each."""
-    rng = random.Random(seed)
-    lives, told = [], []
-    if begin_first:
-        presence.begin(ledger, "r", "1", NOON_AT)
-    for number in range(300):
-        sent = rng.uniform(0, 86_400)
-        started = sent + rng.choice((1, 30, 600, 5_000)) * rng.random()
-        ended = started + rng.choice((1, 10, 400, 4_000, 40_000)) * rng.random()
-        uuid = f"{number:08d}-0000-4000-8000-000000000000"
-        about = {"name": "a.task", "args": "()", "kwargs": "{}", "root_id": uuid, "parent_id": None, "retries": 0}
-        told.append(task_event("sent", NOON + sent, uuid, hostname="gen1@web", pid=1, queue="a", **about))
-        told.append(task_event("received", NOON + started, uuid, **about))
-        told.append(task_event("started", NOON + started, uuid))
-        told.append(task_event("succeeded", NOON + ended, uuid, result="1", runtime=ended - started))
-        lives.append((uuid, *(round((NOON + second) * SECOND) for second in (sent, started, ended))))
-    told.sort(key=lambda event: event["timestamp"])
-    for first in range(0, len(told), 100):
-        chunk = decoded(*told[first : first + 100])
-        record(ledger, Batch("default", chunk, received_at=chunk[-1].at))
-    return lives
-
-
-@pytest.mark.parametrize("begin_first", [True, False])
-def test_tasks_that_last_are_found(ledger, begin_first):
-    """However long before a task was sent, it is found as running and waiting; also in a ledger without marks."""
-    lives = many(ledger, 5, begin_first)
-    later_at = NOON_AT + 200_000 * SECOND
-    for second in range(0, 100_000, 6_007):
-        moment = NOON_AT + second * SECOND
-        found = running_at(ledger, moment, later_at)
-        assert {one.id for one in found.tasks} == {
-            uuid for uuid, _, started, ended in lives if started <= moment < ended
-        }
-        rows = queues_at(ledger, moment, later_at).rows
-        waiting = [sent for _, sent, started, _ in lives if sent <= moment < started]
-        assert sum(row.waiting for row in rows) == len(waiting)
-        assert [row.oldest_at for row in rows if row.waiting] == ([min(waiting)] if waiting else [])
-
-
-def test_only_where_tasks_last_is_looked(ledger):
-    """Beside the last minutes, only the very tasks are looked at that lasted over the moment; each has one mark."""
-    lives = many(ledger, 5, begin_first=True)
-    moment = NOON_AT + 50_000 * SECOND
-    over = [(sent, ended) for _, sent, _, ended in lives if ended > (sent // lasting.STEP + 2) * lasting.STEP]
-    with ledger.read() as connection:
-        found = lasting.places(connection, moment)
-        rows = connection.execute(schema.mark.select().where(schema.mark.c.name.like("lasting:%"))).all()
-
-    ((from_at, to_at),) = found.ranges
-    assert lasting.STEP <= moment - from_at < 2 * lasting.STEP
-    assert to_at == moment + 1
-    assert set(found.moments) == {sent for sent, ended in over if sent < from_at and ended > moment}
-    assert len(rows) == len(over) > 20
-
-
-@pytest.mark.parametrize("most", [0, 1])
-def test_where_many_last_they_share_a_mark(ledger, monkeypatch, most):
-    """Where more of a stretch last than have marks of their own, all of it is looked at; the answers are the same."""
-    monkeypatch.setattr(lasting, "MOST_OWN", most)
-    lives = many(ledger, 6, begin_first=True)
-    with ledger.read() as connection:
-        names_of = connection.scalars(select(schema.mark.c.name).where(schema.mark.c.name.like("lasting:%"))).all()
-    assert any(name.count(":") == 1 for name in names_of)
-    for second in range(0, 100_000, 9_001):
-        moment = NOON_AT + second * SECOND
-        found = running_at(ledger, moment, NOON_AT + 200_000 * SECOND)
-        assert {one.id for one in found.tasks} == {one[0] for one in lives if one[2] <= moment < one[3]}
-
-
 def test_a_run_of_a_worker_that_began_anew_is_over(ledger):
     """Once its worker has another process, a run without an end is neither running nor told of any more."""
     presence_from(ledger, -10, 500)
@@ -333,6 +260,69 @@ def test_a_run_of_a_worker_that_began_anew_is_over(ledger):
     answers = [running_at(ledger, NOON_AT + second * SECOND, now_at) for second in (60, 150, 300)]
 
     assert [(len(one.tasks), len(one.unknown), len(one.lost)) for one in answers] == [(1, 0, 0), (0, 0, 1), (0, 0, 0)]
+
+
+def ignoring(started, counts):
+    """Runs without an end that start at these seconds, and what the worker counts in each of its heartbeats."""
+    yield raw("worker-online", NOON, pid=100, freq=2.0)
+    for number, second in enumerate(started):
+        yield task_event("started", NOON + second, f"{number:08d}-0000-4000-8000-000000000000")
+    for second in range(1, 100, 2):
+        active = next(active for until_s, active in counts if second < until_s)
+        yield raw("worker-heartbeat", NOON + second, pid=100, freq=2.0, active=active, processed=1)
+
+
+@pytest.mark.parametrize(
+    ("counts", "answer"),
+    [
+        (((100, 2),), (["0", "1"], [])),
+        (((100, 3),), (["0", "1"], [])),
+        (((30, 1), (40, 0), (100, 1)), (["1"], [])),
+        (((40, 1), (100, 1)), ([], ["0", "1"])),
+        (((60, 2), (100, 0)), ([], [])),
+    ],
+)
+def test_heartbeats_count_what_runs(ledger, counts, answer):
+    """Of two runs without an end those go on that the worker counts; if it cannot be told which, neither is known."""
+    presence_from(ledger, -10, 500)
+    record_all(ledger, *ignoring((10, 40.5), counts))
+
+    found = running_at(ledger, NOON_AT + 90 * SECOND, NOON_AT + 4000 * SECOND)
+
+    assert tuple([one.id[7] for one in part] for part in (found.tasks, found.unknown)) == answer
+    assert found.lost == ()
+
+
+def test_of_two_processes_by_one_name_each_counts_its_own(ledger):
+    """A heartbeat of another process of the same name says nothing about a run."""
+    presence_from(ledger, -10, 500)
+    record_all(
+        ledger,
+        task_event("started", NOON + 10, pid=100),
+        *(raw("worker-heartbeat", NOON + second, pid=100, freq=2.0, active=1) for second in range(1, 100, 2)),
+        *(raw("worker-heartbeat", NOON + second, pid=200, freq=2.0, active=0) for second in range(2, 101, 2)),
+    )
+
+    assert len(running_at(ledger, NOON_AT + 50 * SECOND, NOON_AT + 4000 * SECOND).tasks) == 1
+
+
+def test_a_run_delivered_again_while_it_ran(ledger):
+    """Of two deliveries that ran at once, the one that took longer was running after the other had ended."""
+    presence_from(ledger, -10, 500)
+    about = {"name": "a.task", "args": "()", "kwargs": "{}", "root_id": None, "parent_id": None, "retries": 0}
+    long = [
+        (kind, at_s, {"hostname": "w1@vm"}) for kind, at_s in (("received", 0), ("started", 1), ("succeeded", 9_000))
+    ]
+    short = [(kind, at_s, {"hostname": "w2@vm"}) for kind, at_s in (("received", 3600), ("started", 3601))]
+    short.append(("succeeded", 4000, {"hostname": "w2@vm"}))
+    record_all(ledger, *(task_event(kind, NOON + at_s, **about | fields) for kind, at_s, fields in [*long, *short]))
+
+    found = [
+        [one.worker for one in running_at(ledger, NOON_AT + second * SECOND, NOON_AT + 90_000 * SECOND).tasks]
+        for second in (3000, 3700, 8000, 9000)
+    ]
+
+    assert found == [["w1@vm"], ["w1@vm", "w2@vm"], ["w1@vm"], []]
 
 
 def test_a_run_whose_start_nobody_heard(ledger):
