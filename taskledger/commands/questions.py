@@ -14,6 +14,7 @@ from taskledger.commands.asking import (
     question,
     read_span,
     vouch,
+    vouch_for_moment,
 )
 from taskledger.commands.output import is_terminal, note, print_fields, print_json, print_table
 
@@ -58,6 +59,8 @@ def tasks_command(
             _print_tasks(ask, page.rows)
         if page.older and not as_json:
             note(f"There are more than these {limit}: give --limit, or an earlier --to.")
+        if ask.at is not None:
+            vouch_for_moment(questions.heard_at(ask.ledger, ask.at, ask.today_at))
         vouch(ctx, ask, range_, found=len(page.rows), what=f"task matches {query!r}" if query else "task")
 
 

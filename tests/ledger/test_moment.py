@@ -325,6 +325,38 @@ def test_a_run_delivered_again_while_it_ran(ledger):
     assert found == [["w1@vm"], ["w1@vm", "w2@vm"], ["w1@vm"], []]
 
 
+def test_now_is_not_heard_once_the_recorder_has_stopped(happened):
+    """Now is a moment like any other: after the last recording nobody listens, and what was open is not known."""
+    now_at = at(incident.END_S + 600)
+    (heard,) = heard_at(happened, now_at, now_at)
+    found = running_at(happened, now_at, now_at)
+
+    assert (heard.is_heard, heard.cause) == (False, "stopped")
+    assert (names(found.tasks), names(found.unknown), names(found.lost)) == ([], [], ["doomed"])
+    assert {row.status for row in workers_at(happened, now_at, now_at).rows} == {"unknown"}
+
+
+def test_only_clusters_that_are_recorded_are_in_question(ledger):
+    """A cluster counts as unheard from its first recording until a week after its last; its runs are known as ever."""
+    day = 86_400
+    for cluster, begin, end in (("old", 0, day), ("new", 5 * day, 20 * day)):
+        recorder = presence.begin(ledger, "r", "1", NOON_AT + begin * SECOND)
+        row = presence.listen(ledger, recorder, cluster, "counted loss", NOON_AT + begin * SECOND)
+        presence.end(ledger, presence.Position(row, NOON_AT + end * SECOND), "stopped")
+
+    def asked(when):
+        return [
+            (one.cluster, one.is_heard)
+            for one in heard_at(ledger, NOON_AT + when * SECOND, NOON_AT + 30 * day * SECOND)
+        ]
+
+    assert asked(day / 2) == [("old", True)]
+    assert asked(3 * day) == [("old", False)]
+    assert asked(6 * day) == [("new", True), ("old", False)]
+    assert asked(10 * day) == [("new", True)]
+    assert asked(-day) == [("new", False), ("old", False)]
+
+
 def test_a_run_whose_start_nobody_heard(ledger):
     """Where the start was lost, the runtime that its end tells says since when it ran."""
     presence_from(ledger, -10, 500)

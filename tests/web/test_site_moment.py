@@ -101,6 +101,21 @@ def test_a_page_that_cannot_look_back_says_that_it_tells_of_today(visitor: Flask
     assert f'href="/workers?at={BEFORE}"' in html
 
 
+def test_from_an_event_one_gets_to_its_moment(visitor: FlaskClient) -> None:
+    """Each event of a task leads to the workers and the queues as of then, exact to the microsecond."""
+    html = visitor.get(f"/tasks/{TASKS['long'][0]}").text
+    links = [unescape(link) for link in re.findall(r'href="(/(?:workers|queues)\?at=[^"]*)"', html)]
+
+    assert "/workers?at=2026-11-22T03:03:19.500000Z" in links
+    assert "/queues?at=2026-11-22T04:06:40Z" in links
+    assert banner(visitor.get(links[2]).text).startswith("As of 22 Nov 03:03:19.500 UTC")
+
+
+def test_flowers_broker_page_leads_to_the_queues(visitor: FlaskClient) -> None:
+    """/broker, as Flower has it, is the page of queues."""
+    assert visitor.get("/broker").headers["Location"] == "/queues"
+
+
 @pytest.mark.parametrize("moment", ["yesterday", "2026-11-23T00:00", "25:00:00", "-1 century"])
 def test_a_moment_that_cannot_be_read_is_named_and_the_present_is_shown(visitor: FlaskClient, moment: str) -> None:
     """What is no time, or is still to come, is said; the page is then the present one."""
@@ -179,7 +194,10 @@ def test_queues_now_and_then(visitor: FlaskClient) -> None:
     assert words(then).startswith("Queues 2 waiting, 1 running, 1 scheduled")
     assert "mail 1 03:11:40" in words(then)
     assert [NAMES[key] for key in keys(visitor.get(link).text)] == ["held", "doomed"]
-    assert words(now).startswith("Queues 0 waiting, 0 running, 0 scheduled, ")
+    assert words(now).startswith(
+        "Queues 0 waiting, 0 running, 0 scheduled, 2 not known, counted from what tasks announced."
+    )
+    assert "Nobody is listening now: this is what was open when a recorder last did." in words(now)
 
 
 def test_a_gap_is_told_on_every_page(visitor: FlaskClient) -> None:

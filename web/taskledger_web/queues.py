@@ -1,6 +1,7 @@
 """Queues: what waits in each and since when, what runs, and what is kept for later; now, or as of a moment."""
 
-from flask import Blueprint, render_template
+from flask import Blueprint, redirect, render_template
+from werkzeug.wrappers import Response as AnyResponse
 
 from taskledger.ledger import query
 from taskledger.ledger.answers import Span
@@ -34,6 +35,12 @@ def page() -> str:
         setup=setup.first_step(coverage, recorder_status()),
         column_zone=seen.zone_word,
     )
+
+
+@blueprint.get("/broker")
+def as_flower() -> AnyResponse:
+    """Flower's address of what comes nearest."""
+    return redirect(links.to("queues.page"), 301)
 
 
 def _tasks_of(row: QueueRow) -> str:

@@ -11,6 +11,7 @@ from taskledger.ledger.query.lives import Beat, Lives, beats, last_beat, lives
 from taskledger.standing import LOST, RUNNING, UNKNOWN, Moment, of_open_run
 from taskledger.workers import Session
 
+SECOND = 1_000_000
 #: microseconds for which what a lost worker was at is still told
 LOST_TOLD = 86_400_000_000
 #: heartbeats that are looked up to find out which of several runs was over
@@ -95,7 +96,8 @@ def _idle_after(connection: Connection, labels: Labels, before: Sequence[Any], m
 
 def _was_counted(row: Any, told: Mapping[Key, Beat]) -> bool:
     beat = told.get((row.worker_id, row.cluster_id))
-    return beat is not None and _is_of(row, beat) and row.started_at <= beat.at < row.ended_at
+    # A worker counts a task no more a moment before it tells of the end (celery/worker/request.py).
+    return beat is not None and _is_of(row, beat) and row.started_at <= beat.at < row.ended_at - SECOND
 
 
 def _is_of(row: Any, beat: Beat) -> bool:

@@ -5,7 +5,8 @@ What is known today of that moment, also by what came later: a run that ended af
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, false, or_, select, true
 
@@ -15,7 +16,7 @@ from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind
 from taskledger.ledger.momentary import HeardAt, Running, RunningTask
 from taskledger.ledger.query.certainty import certain
-from taskledger.ledger.query.listening import coverage
+from taskledger.ledger.query.listening import GIVEN_UP, coverage
 from taskledger.ledger.query.then import started
 from taskledger.standing import LOST, RUNNING, UNKNOWN, Moment
 from taskledger.states import State
@@ -29,37 +30,47 @@ T, R = schema.task.c, schema.run.c
 _OPEN = [int(state) for state in State if State.UNKNOWN < state < State.REJECTED]
 
 
+class Listening(NamedTuple):
+    """Who was heard at a moment: the clusters in question; and of all, the moment and what silence before it means."""
+
+    heard: tuple[HeardAt, ...]
+    every: dict[str, tuple[HeardAt, Moment]]
+
+
 def heard_at(ledger: Ledger, at: int, now_at: int) -> tuple[HeardAt, ...]:
-    """Of each cluster that was ever recorded, by name: whether anybody listened at a moment."""
-    return tuple(heard for heard, _ in moments(ledger, at, now_at).values())
+    """Whether anybody listened at a moment, to each cluster that was recorded by then, and in the week before."""
+    return listening_at(ledger, at, now_at).heard
 
 
-def moments(ledger: Ledger, at: int, now_at: int) -> dict[str, tuple[HeardAt, Moment]]:
-    """The same with all stretches before in which nobody did: what silence then can mean, cluster by cluster."""
-    found = {}
+def listening_at(ledger: Ledger, at: int, now_at: int) -> Listening:
+    """The same with all stretches before in which nobody did, and for clusters that are recorded no more, too."""
+    every, asked = {}, []
     for name in _clusters(ledger):
         recorded = _coverage(ledger, name, at, now_at)
         holes = tuple((hole.from_at, hole.to_at) for hole in recorded.holes if hole.from_at <= at)
         never = recorded.began_at is None or at > now_at
         heard = _heard(name, at, now_at, recorded)
-        found[name] = (heard, Moment(at, now_at, ((0, at + 1),) if never else holes))
-    return found
+        every[name] = (heard, Moment(at, now_at, ((0, at + 1),) if never else holes))
+        if (recorded.began_at or 0) <= at and (recorded.until_at or at) >= at - GIVEN_UP:
+            asked.append(heard)
+    # Before the first recording of all, every cluster is one that nobody listened to.
+    return Listening(tuple(asked) or tuple(heard for heard, _ in every.values()), every)
 
 
 def running_at(ledger: Ledger, at: int, now_at: int, *, worker: str | None = None, queue: str | None = None) -> Running:
     """The runs that were under way at a moment, on all workers and of all queues unless one is named."""
-    known = moments(ledger, at, now_at)
+    listening = listening_at(ledger, at, now_at)
     which = [_named(ledger, Kind.HOST, worker, R.worker_id), _named(ledger, Kind.QUEUE, queue, T.queue_id)]
     with ledger.read() as connection:
         rows = _under_way(connection, at, which)
-        moment_of = {ledger.labels.number(Kind.CLUSTER, name): moment for name, (_, moment) in known.items()}
+        moment_of = {ledger.labels.number(Kind.CLUSTER, name): one[1] for name, one in listening.every.items()}
         judged = certain(connection, ledger.labels, rows[:MOST], moment_of)
     sorted_out: dict[str, list[RunningTask]] = defaultdict(list)
     for row, (certainty, last_sign_at) in judged:
         sorted_out[certainty].append(_running(ledger, row, certainty, last_sign_at))
     return Running(
         at=at,
-        heard=tuple(heard for heard, _ in known.values()),
+        heard=listening.heard,
         tasks=tuple(sorted_out[RUNNING]),
         unknown=tuple(sorted_out[UNKNOWN]),
         lost=tuple(sorted_out[LOST]),
@@ -84,7 +95,10 @@ def _clusters(ledger: Ledger) -> list[str]:
 
 
 def _coverage(ledger: Ledger, cluster: str, at: int, now_at: int) -> Coverage:
-    return coverage(ledger, Span(0, max(min(at + _AFTER, now_at), at + 1)), now_at, cluster=cluster)
+    found = coverage(ledger, Span(0, max(min(at + _AFTER, now_at), at + 1)), now_at, cluster=cluster)
+    # A hole that reaches up to now has not ended, and now lies in it.
+    holes = tuple(replace(hole, to_at=now_at + 1) if hole.to_at == now_at else hole for hole in found.holes)
+    return replace(found, holes=holes)
 
 
 def _heard(cluster: str, at: int, now_at: int, found: Coverage) -> HeardAt:

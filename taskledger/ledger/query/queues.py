@@ -11,7 +11,7 @@ from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind
 from taskledger.ledger.momentary import QueueRow, Queues
 from taskledger.ledger.query import then
-from taskledger.ledger.query.moment import alive, running_at
+from taskledger.ledger.query.moment import alive, listening_at, running_at
 from taskledger.states import State
 
 T = schema.task.c
@@ -36,7 +36,7 @@ def queues_at(ledger: Ledger, at: int, now_at: int) -> Queues:
         tallies.setdefault((task.cluster, task.queue), _Tally()).numbers["running"] += 1
     for task in running.unknown:
         tallies.setdefault((task.cluster, task.queue), _Tally()).numbers["unknown"] += 1
-    for one in running.heard:
+    for one, _ in listening_at(ledger, at, now_at).every.values():
         cluster_id = ledger.labels.number(Kind.CLUSTER, one.cluster)
         for row in _waiting(ledger, at, cluster_id, one.since_at):
             _add(tallies.setdefault((one.cluster, ledger.labels.value(row.queue_id)), _Tally()), row)

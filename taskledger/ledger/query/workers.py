@@ -14,7 +14,7 @@ from taskledger.ledger.labels import Kind
 from taskledger.ledger.momentary import Running, RunningTask, Workers
 from taskledger.ledger.query.listening import coverage
 from taskledger.ledger.query.lives import Beat, beats, lives
-from taskledger.ledger.query.moment import moments, running_at
+from taskledger.ledger.query.moment import listening_at, running_at
 from taskledger.standing import Moment, standing
 from taskledger.states import State
 from taskledger.workers import Session, lost_after_s
@@ -49,11 +49,11 @@ def workers_at(ledger: Ledger, at: int, now_at: int, *, name: str | None = None)
         found = lives(connection, at, None if host_id is None else [host_id])
         told = beats(connection, ledger.labels, at, found)
     on_node = _on_nodes(running)
-    known = moments(ledger, at, now_at)
+    every = listening_at(ledger, at, now_at).every
     rows = []
     for node in nodes:
         key, cluster = (node.host_id, node.cluster_id), ledger.labels.value(node.cluster_id) or ""
-        row = _worker_at(node, found.get(key, ()), told.get(key), known[cluster][1])
+        row = _worker_at(node, found.get(key, ()), told.get(key), every[cluster][1])
         row = replace(row, name=ledger.labels.value(node.host_id) or "", cluster=cluster)
         rows.append(replace(row, running=tuple(on_node[row.name, cluster])))
     return Workers(at, running.heard, tuple(sorted(rows, key=_urgency)))
