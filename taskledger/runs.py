@@ -184,6 +184,32 @@ def runtime_of(ended: Event | None, started: Event | None) -> float | None:
     return (ended.at - started.at) / 1e6 if started else None
 
 
+def until(runs: Sequence[Run], at: int) -> tuple[Run, ...]:
+    """The runs that had begun by a moment, as they were then: what came later is taken from them.
+
+    A run whose start nobody heard began when its end less its runtime says.
+    """
+    begun = []
+    for run in runs:
+        started_at = run.started_at
+        if started_at is None and run.ended_at is not None and run.runtime_s is not None:
+            started_at = round(run.ended_at - run.runtime_s * 1e6)
+        if run.ended_at is not None and run.ended_at <= at:
+            begun.append(run)
+        elif started_at is not None and started_at <= at:
+            begun.append(_unended(run, State.STARTED, started_at))
+        elif run.received_at is not None and run.received_at <= at:
+            begun.append(_unended(run, State.RECEIVED, None))
+    return tuple(begun)
+
+
+def _unended(run: Run, state: State, started_at: int | None) -> Run:
+    return run._replace(
+        state=state, started_at=started_at, ended_at=None, runtime_s=None, exception=None, traceback=None, failure=None,
+        note=None,
+    )  # fmt: skip
+
+
 def _notes(event: Event | None) -> list[str]:
     """What an end says beside its state."""
     if event is None:

@@ -80,7 +80,7 @@ def _settled(
     if not found and (one := unseen(facts)) is not None:
         found = [one]
     task = _task(task_id, story, sents, tuple(run for run, _ in found))
-    last = _telling(task.runs)
+    last = telling(task.runs)
     results = [by.result for _, by in found if by is not None and by.result is not None]
     return task._replace(
         name=task.name or name(first_said(facts, "name")),
@@ -176,7 +176,7 @@ def _story_order(event: Event) -> tuple[int, int, int, bytes]:
 
 
 def _task(task_id: str, story: Sequence[Event], sents: Sequence[Event], runs: tuple[Run, ...]) -> Task:
-    last = _telling(runs)
+    last = telling(runs)
     sent = sents[0] if sents else None
     tellers = [event for event in story if event.type not in SILENT_TYPES]
     about = _about(tellers)
@@ -229,7 +229,7 @@ def _about(tellers: Sequence[Event]) -> dict[str, Any]:
     return about
 
 
-def _telling(runs: Sequence[Run]) -> Run | None:
+def telling(runs: Sequence[Run]) -> Run | None:
     """The run whose state is the task's: the last, unless it only waits.
 
     While a retry waits for its time the task is in RETRY, as Celery has it; and a delivery that waits does not hide

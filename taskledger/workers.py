@@ -1,6 +1,6 @@
 """What is known of a worker node: its sessions, one a life of its process, folded from worker events."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -94,7 +94,7 @@ def _heartbeat(session: Session, event: Event) -> dict[str, Any]:
         "heartbeat_at": event.at,
         "active": session.active if active is None else active,
         "processed": session.processed if processed is None else processed,
-        "loadavg": _loadavg(event.fields.get("loadavg")),
+        "loadavg": load_of(event.fields),
     }
 
 
@@ -107,7 +107,9 @@ def _software(fields: dict[str, Any]) -> str | None:
     return " ".join(part for part in parts if part)[:255] or None
 
 
-def _loadavg(value: Any) -> str | None:
+def load_of(fields: Mapping[str, Any]) -> str | None:
+    """The load averages of a heartbeat, as text."""
+    value = fields.get("loadavg")
     if not isinstance(value, list):
         return None
     return (

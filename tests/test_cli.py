@@ -17,11 +17,11 @@ from stories import NOON, TASK, decoded, failed, raw, succeeded
 
 from taskledger import __version__, config
 from taskledger.cli import COMMANDS, taskledger
-from taskledger.commands.output import plain
 from taskledger.ledger import open_ledger, settle
 from taskledger.ledger.presence import begin, extend, listen
 from taskledger.ledger.record import Batch, Position, record
 from taskledger.ledger.schedule_store import keep_definitions
+from taskledger.plain import plain
 from taskledger.schedules import Entry, Interval
 from taskledger.settlements import SettledBy, Settlement
 from taskledger.states import State

@@ -1,7 +1,7 @@
 """How a question is put to the ledger from the command line, and how its answer says what it cannot know."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -20,11 +20,15 @@ CANNOT_TELL = 3
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """One question: the settings, the open ledger, and the moment it is asked at."""
+    """One question: the settings, the open ledger, and the moment it is about: now, unless --at names another."""
 
     settings: Settings
     ledger: Any
     now_at: int
+    #: the same moment where --at names it; None for the present
+    at: int | None
+    #: the clock
+    today_at: int
 
     @property
     def zone(self) -> ZoneInfo:
@@ -68,15 +72,42 @@ def of_span(command: Callable[..., Any]) -> Callable[..., Any]:
     return first(last(command))
 
 
+def of_moment(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--at, in the words of the site."""
+    help_text = "As of that moment: 03:12:40, -10m, 2026-11-22T03:12:40, in the zone of --timezone."
+    return click.option("--at", "at_text", metavar="MOMENT", default=None, help=help_text)(command)
+
+
+def vouch_for_moment(clusters: Sequence[Any]) -> bool:
+    """Say beside an answer about a moment which clusters nobody listened to then; whether all were listened to."""
+    from taskledger_web import recorded
+
+    deaf = recorded.unheard(clusters)
+    if deaf:
+        note(deaf)
+    return not deaf
+
+
 @contextmanager
-def asking(ctx: click.Context) -> Iterator[Asking]:
-    """An open ledger whose schema fits."""
+def asking(ctx: click.Context, at_text: str | None = None) -> Iterator[Asking]:
+    """An open ledger whose schema fits. Raises QueryError for a moment that cannot be read, or is to come."""
     from taskledger.ledger import migrate, open_ledger
 
     chosen = settings(ctx)
     migrate.ensure(chosen.database_url, is_default=chosen.is_embedded)
+    today_at = time.time_ns() // 1000
+    at = None if at_text is None else _moment(at_text, today_at, chosen.timezone)
     with open_ledger(chosen.database_url) as ledger:
-        yield Asking(chosen, ledger, time.time_ns() // 1000)
+        yield Asking(chosen, ledger, today_at if at is None else at, at, today_at)
+
+
+def _moment(text: str, today_at: int, zone: ZoneInfo) -> int:
+    from taskledger_web import span
+
+    try:
+        return span.as_of(text, today_at, zone)
+    except ValueError as error:
+        raise QueryError(f"--at: {error}", 0) from error
 
 
 def read_span(ask: Asking, options: SpanOptions) -> Any:

@@ -7,8 +7,9 @@ import click
 
 from taskledger.commands.asking import CANNOT_TELL, Asking, asking, question
 from taskledger.commands.completeness import completeness_command
-from taskledger.commands.output import note, plain, print_json
+from taskledger.commands.output import note, print_json
 from taskledger.logs import one_line
+from taskledger.plain import plain
 from taskledger.retention import duration_text, parse_duration
 
 #: the exit code for "the checked thing is not well"

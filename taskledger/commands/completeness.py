@@ -5,7 +5,8 @@ from typing import Any, Unpack
 import click
 
 from taskledger.commands.asking import CANNOT_TELL, Asking, SpanOptions, asking, of_span, question, read_span, vouch
-from taskledger.commands.output import note, plain, print_json, print_table
+from taskledger.commands.output import note, print_json, print_table
+from taskledger.plain import plain
 
 #: the exit code for "something is missing"
 NOT_WELL = 1

@@ -1,4 +1,4 @@
-"""The questions about who should be there and what should have happened: schedules, workers."""
+"""The question about what should have happened: schedules."""
 
 from typing import Any
 
@@ -52,39 +52,4 @@ def _schedule_line(ask: Asking, row: Any) -> tuple[str, ...]:
         (tick.outcome or "").replace("_", " ") if tick else "",
         times.duration(tick.lateness_s) if tick else "",
         ask.moment(row.next_due_at),
-    )
-
-
-@question("workers", "Workers: are they there?")
-def workers_command(ctx: click.Context, as_json: bool) -> None:
-    """Workers, and whether they are there: lost, online, not known, offline."""
-    from taskledger.ledger import query
-
-    with asking(ctx) as ask:
-        rows = query.workers(ask.ledger, ask.now_at)
-        if as_json:
-            print_json(rows)
-        else:
-            _print_workers(ask, rows)
-        if not rows:
-            note("No worker was ever heard of: is a recorder running on the workers' broker?")
-            ctx.exit(CANNOT_TELL)
-
-
-def _print_workers(ask: Asking, rows: tuple[Any, ...]) -> None:
-    from taskledger_web import words
-
-    print_table(
-        ("Worker", "State", ask.titled("Since"), ask.titled("Last heartbeat"), "Running", "Software"),
-        (
-            (
-                row.name,
-                words.of_worker(row.status).text,
-                ask.moment(row.since_at),
-                ask.moment(row.last_heartbeat_at),
-                str(len(row.running)),
-                row.software or "",
-            )
-            for row in rows
-        ),
     )

@@ -4,7 +4,18 @@ from typing import Any, Unpack
 
 import click
 
-from taskledger.commands.asking import CANNOT_TELL, Asking, SpanOptions, asking, of_span, question, read_span, vouch
+from taskledger.commands.asking import (
+    CANNOT_TELL,
+    Asking,
+    SpanOptions,
+    asking,
+    of_moment,
+    of_span,
+    question,
+    read_span,
+    vouch,
+    vouch_for_moment,
+)
 from taskledger.commands.output import is_terminal, note, print_fields, print_json, print_table
 
 #: characters of an id that people need to tell tasks apart; `task` takes them
@@ -15,37 +26,52 @@ _SHORT_TEXT = 60
 
 @question("tasks")
 @of_span
+@of_moment
 @click.option(
     "--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="Most tasks, newest first."
 )
 @click.argument("words", metavar="[QUERY]...", nargs=-1)
 def tasks_command(
-    ctx: click.Context, words: tuple[str, ...], limit: int, as_json: bool, **span: Unpack[SpanOptions]
+    ctx: click.Context,
+    words: tuple[str, ...],
+    limit: int,
+    at_text: str | None,
+    as_json: bool,
+    **span: Unpack[SpanOptions],
 ) -> None:
     """Tasks, newest first.
 
     QUERY is what the site's search takes, e.g. state:failed queue:mail timeout; quote what the shell would take for
-    itself.
+    itself. With --at, states and everything else are as they were at that moment, --from and --to count from it, and
+    state:running finds what ran then.
     """
     from taskledger.ledger import query as questions
     from taskledger.ledger import search
 
     query = " ".join(words)
-    with asking(ctx) as ask:
+    with asking(ctx, at_text) as ask:
         range_ = read_span(ask, span)
         where = search.parse(query, now_at=ask.now_at, zone=ask.zone)
-        page = questions.tasks(ask.ledger, where, range_.asked, limit=limit)
+        page = questions.tasks(ask.ledger, where, range_.asked, limit=limit, at=ask.at)
         if as_json:
             print_json(page.rows)
         else:
             _print_tasks(ask, page.rows)
         if page.older and not as_json:
             note(f"There are more than these {limit}: give --limit, or an earlier --to.")
+        if ask.at is not None:
+            vouch_for_moment(questions.heard_at(ask.ledger, ask.at, ask.today_at))
         vouch(ctx, ask, range_, found=len(page.rows), what=f"task matches {query!r}" if query else "task")
 
 
 def _print_tasks(ask: Asking, rows: tuple[Any, ...]) -> None:
+    from taskledger.ledger import query
     from taskledger_web import times, words
+
+    running = None if ask.at is None else query.running_at(ask.ledger, ask.at, ask.today_at)
+
+    def word(row: Any) -> Any:
+        return words.of_task(row, ask.now_at) if running is None else words.as_of(row, running)
 
     titles = ("Task", "Name", "State", ask.titled("First seen"), "Run time", "Worker", "Exception")
     print_table(
@@ -54,7 +80,7 @@ def _print_tasks(ask: Asking, rows: tuple[Any, ...]) -> None:
             (
                 short_id(row.id),
                 row.name or "",
-                words.of_task(row, ask.now_at).text,
+                word(row).text,
                 ask.moment(row.first_at),
                 times.duration(row.runtime_s),
                 row.worker or "",

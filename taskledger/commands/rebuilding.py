@@ -9,7 +9,8 @@ import click
 
 from taskledger.commands.asking import asking
 from taskledger.commands.options import parameters
-from taskledger.commands.output import iso, note, print_json
+from taskledger.commands.output import note, print_json
+from taskledger.plain import iso
 
 #: what a shell calls the end by Ctrl-C
 INTERRUPTED = 130

@@ -340,7 +340,7 @@ class WorkerRow:
     loadavg: tuple[float, ...]
     freq_s: float | None
     software: str | None
-    #: tasks the ledger holds as running on it
+    #: tasks the ledger holds as running on it; of a moment they are momentary.RunningTask
     running: tuple[RelatedTask, ...]
     #: False when heartbeats come and `processed` rises but no task event was ever seen: it lacks -E
     sends_task_events: bool | None

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, delete, select, update
 from taskledger import bodies, failures
 from taskledger import workers as core
 from taskledger.events import TASK_EVENT_TYPES, WORKER_EVENT_TYPES, Event, integer, restore
-from taskledger.ledger import bulk, dialects, schema, settled
+from taskledger.ledger import bulk, dialects, lasting, schema, settled
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind, Labels
 from taskledger.ledger.stories import Stories
@@ -45,6 +45,7 @@ def tasks(connection: Connection, ledger: Ledger, cluster_id: int, fresh: Mappin
     """
     pending = {pack_task_id(task_id): task_id for task_id in fresh}
     told: Told = {}
+    everything: dict[str, Task] = {}
     while pending:
         known, has_facts = lock(connection, cluster_id, sorted(pending))
         settlements = settled.of(connection, ledger.labels, cluster_id, has_facts) if has_facts else {}
@@ -54,8 +55,10 @@ def tasks(connection: Connection, ledger: Ledger, cluster_id: int, fresh: Mappin
             for key, task_id in pending.items()
         }
         made = list(projections(facts, settlements).values())
+        everything |= {one.id: one for one in made}
         told |= {(cluster_id, one.id): _remembered(one, known, stories, fresh) for one in made}
         pending = put(connection, Rows(ledger.labels, cluster_id), made, known)
+    lasting.keep(connection, everything.values())
     return told
 
 
@@ -375,7 +378,7 @@ def _fold_sessions(
 
 
 def session_of(row: Any) -> core.Session:
-    """The session that a row tells."""
+    """The session of a row of `worker_session`."""
     values = row._asdict()
     del values["host_id"], values["cluster_id"]
     return core.Session(**values)

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from taskledger.ledger import schema
+from taskledger.ledger import lasting, schema
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind
 from taskledger.ledger.record import Position
@@ -24,6 +24,7 @@ def begin(ledger: Ledger, name: str, version: str, now_at: int) -> int:
     """
     with ledger.write() as connection:
         _close_left_open(connection, name[:255], now_at - SILENCE)
+        lasting.begin(connection, now_at)
         row = {"name": name[:255], "version": version, "started_at": now_at, "seen_at": now_at, "recorded": 0}
         return _key(connection.execute(insert(schema.recorder), row))
 

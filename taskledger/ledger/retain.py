@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, f
 from taskledger.crontabs import DAY, SECOND
 from taskledger.errors import LedgerConflict
 from taskledger.events import first_id_at
-from taskledger.ledger import prunable, schema
+from taskledger.ledger import lasting, prunable, schema
 from taskledger.ledger import schedule_facts as facts
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.schedule_judge import TASKS_PRUNED
@@ -56,6 +56,8 @@ class Pruned:
     quarantined: int = 0
     sessions: int = 0
     counts: int = 0
+    #: of tasks that lasted (see `lasting`)
+    marks: int = 0
 
     def __str__(self) -> str:
         """E.g. "1,204 tasks, 1 run, 4,816 events"; "nothing" when that is so."""
@@ -198,6 +200,7 @@ class _Pruning:
         """All that is not part of a task; coverage and counts stay as long as any task may."""
         default_at = self.now_at - round(self.retention.default_s * SECOND)
         coverage, session, count = schema.coverage.c, schema.worker_session.c, schema.event_count.c
+        first, last = lasting.before(self.before_at)
         return [
             *self._worker_events(connection),
             *_of_entries(connection, default_at),
@@ -205,6 +208,7 @@ class _Pruning:
             _Rows("coverage", schema.coverage, and_(coverage.until_at < self.before_at, coverage.cause.is_not(None))),
             _Rows("sessions", schema.worker_session, session.last_at < self.before_at),
             _Rows("counts", schema.event_count, count.hour_at < self.before_at),
+            _Rows("marks", schema.mark, and_(schema.mark.c.name > first, schema.mark.c.name < last)),
         ]
 
     def _worker_events(self, connection: Connection) -> Iterator[_Rows]:

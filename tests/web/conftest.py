@@ -136,6 +136,7 @@ def places(day: story.Story) -> dict[str, str]:
         "schedule": "schedules/cleanup",
         "workers": "workers",
         "worker": "workers/w3@vm",
+        "queues": "queues",
         "ledger": "ledger",
         "not-found": "nothing-here",
     }

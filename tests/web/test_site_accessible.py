@@ -32,6 +32,7 @@ PLACES = (
     "schedule",
     "workers",
     "worker",
+    "queues",
     "ledger",
     "not-found",
 )

@@ -162,7 +162,7 @@ SEEN = {
 }
 
 
-@pytest.mark.parametrize("name", ["overview", "tasks", "task", "schedules", "failures", "workers", "ledger"])
+@pytest.mark.parametrize("name", ["overview", "tasks", "task", "schedules", "failures", "workers", "queues", "ledger"])
 def test_item_17_a_phone_scrolls_down_only(private: Open, places: dict[str, str], name: str) -> None:
     """17. At 390 x 844 no page is wider than the screen, and state and name are visible without scrolling."""
     with private(viewport={"width": 390, "height": 844}) as page:

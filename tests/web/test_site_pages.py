@@ -12,7 +12,7 @@ from story import NOW
 from taskledger_web import strip
 
 Visit = Callable[..., FlaskClient]
-PAGES = ("/", "/tasks", "/failures", "/schedules", "/workers", "/ledger")
+PAGES = ("/", "/tasks", "/failures", "/schedules", "/workers", "/queues", "/ledger")
 
 
 def words(html: str) -> str:

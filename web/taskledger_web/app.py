@@ -4,6 +4,7 @@ from flask import Flask
 
 from taskledger.config import Settings
 from taskledger_web import (
+    api,
     asking,
     assets,
     failures,
@@ -13,6 +14,7 @@ from taskledger_web import (
     ledger,
     overview,
     preferences,
+    queues,
     rendering,
     schedules,
     task,
@@ -25,7 +27,7 @@ from taskledger_web.mount import Mount
 
 #: forms are small
 _LARGEST_FORM = 64 * 1024
-_PAGES = (overview, tasks, task, failures, schedules, workers, ledger, views, preferences, health)
+_PAGES = (overview, tasks, task, failures, schedules, workers, queues, ledger, views, preferences, health, api)
 
 
 def create_app(settings: Settings) -> Flask:

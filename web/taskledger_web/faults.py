@@ -2,10 +2,11 @@
 
 import logging
 
-from flask import Flask, render_template
+from flask import Flask, Response, render_template
 from werkzeug.exceptions import HTTPException
 
 from taskledger.errors import LedgerAway, TaskledgerError
+from taskledger_web import problem
 
 log = logging.getLogger(__name__)
 #: seconds after which a page asks again for a ledger that was away
@@ -26,7 +27,9 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(Exception, _broken)
 
 
-def _refused(error: HTTPException) -> tuple[str, int]:
+def _refused(error: HTTPException) -> Response | tuple[str, int]:
+    if problem.is_asked():
+        return problem.of(error)
     code = error.code or 500
     default = type(error).description
     text = error.description if error.description and error.description != default else _WORDS.get(code, error.name)
@@ -40,7 +43,9 @@ def _cannot(error: TaskledgerError) -> tuple[str, int, dict[str, str]]:
     return page, 503, {"Retry-After": str(RETRY_S), "Refresh": str(RETRY_S)}
 
 
-def _broken(error: Exception) -> tuple[str, int]:
+def _broken(error: Exception) -> Response | tuple[str, int]:
     log.error("a page failed", exc_info=error)
+    if problem.is_asked():
+        return problem.of(error)
     text = "A fault in taskledger: its log has the details. Nothing that was recorded is affected."
     return render_template("fault.html", code=500, title="This page failed", text=text), 500

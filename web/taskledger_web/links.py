@@ -12,7 +12,7 @@ from taskledger.ledger.search.tokens import MAX_CHARS
 from taskledger_web.view import zone_meant
 
 #: what stays when going from one list to another
-CARRIED = ("from", "to", "tz")
+CARRIED = ("from", "to", "tz", "at")
 #: what names a place in a list, and is void once the list is another
 _PLACES = ("after", "before", "good")
 #: what may be as long as a search; every other parameter is a time, a number or a word

@@ -6,7 +6,7 @@ from flask import Blueprint, render_template
 
 from taskledger.ledger import query
 from taskledger.ledger.answers import Bucket, Coverage, RecorderStatus, ScheduleRow, Span, WorkerRow
-from taskledger_web import histograms, links, problems, proven, setup, strip, times
+from taskledger_web import histograms, links, moments, problems, proven, setup, strip, times
 from taskledger_web.asking import ask
 from taskledger_web.span import Range
 from taskledger_web.strip import Verdict
@@ -22,14 +22,15 @@ _DAY = 86_400 * times.MICROS
 def page() -> str:
     """Everything at a glance."""
     seen, span = view(), page_range()
-    status = recorder_status()
+    status = _status(seen)
     proof = ask(query.completeness, span.shown, seen.now_at)
     coverage = proof.coverage
     if coverage.began_at is None:
         return render_template("setup.html", checks=setup.checks(status, (), (), 0))
     groups = ask(query.failure_groups, span.asked, parts=24)
-    workers = ask(query.workers, seen.now_at)
-    judged = _judged(ask(query.schedules, seen.now_at, ticks=30))
+    workers = moments.workers_seen()
+    # Verdicts are about due times of their own: what was judged by a moment is not told again.
+    judged = _judged(ask(query.schedules, seen.now_at, ticks=30) if seen.at is None else ())
     found = problems.find(status, proof, groups, workers, judged, seen)
     return render_template(
         "overview.html",
@@ -41,7 +42,7 @@ def page() -> str:
         more_workers=max(len(workers) - 2 * _MOST, 0),
         judged=judged[:_MOST],
         more_schedules=max(len(judged) - _MOST, 0),
-        checks=_open_checks(status, workers, len(judged), seen),
+        checks=_open_checks(status, workers, len(judged), seen) if seen.at is None else (),
         strip=lambda row: strip.places(row.ticks[-16:], lambda at: times.absolute(at, seen.zone, seen.now_at)),
         pitch=strip.PITCH,
         marks=strip.MARKS,
@@ -49,6 +50,15 @@ def page() -> str:
         proof=proven.sentence(proof, seen),
         **_throughput(span, coverage, proven.drawn(coverage, proof.gaps), seen),
     )
+
+
+def _status(seen: View) -> RecorderStatus:
+    """The recorder's, at the moment of the page."""
+    if seen.at is None:
+        return recorder_status()
+    clusters = moments.heard(seen.at)
+    is_heard = bool(clusters) and all(one.is_heard for one in clusters)
+    return RecorderStatus("recording" if is_heard else "stopped", None, None, None)
 
 
 def _open_checks(status: RecorderStatus, workers: Sequence[WorkerRow], entries: int, seen: View) -> list[setup.Check]:

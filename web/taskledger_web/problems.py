@@ -64,6 +64,8 @@ def _missing(proof: Completeness) -> Iterable[Problem]:
 
 def verdict(found: Sequence[Problem], status: RecorderStatus, seen: View) -> Overall:
     """2 problems; or that none were found, and whether that can be known."""
+    if status.state != "recording" and seen.at is not None:
+        return Overall("Cannot tell what happened then: nobody was listening", "failed", "cross")
     if status.state != "recording":
         since = times.ago(status.seen_at, seen.now_at) if status.seen_at is not None else "some time ago"
         return Overall(f"Cannot tell what happens now: the recorder stopped {since}", "failed", "cross")

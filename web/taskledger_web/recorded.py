@@ -1,8 +1,10 @@
 """What a span can vouch for, in words: every count and every "none" says when nobody was listening."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from taskledger.ledger.answers import Coverage, Hole, RecorderStatus
+from taskledger.ledger.momentary import HeardAt
 from taskledger_web import times
 from taskledger_web.times import MICROS
 from taskledger_web.view import View
@@ -71,6 +73,16 @@ def sentence(coverage: Coverage, seen: View) -> str:
     if coverage.is_whole:
         return "A recorder was listening all that time."
     return f"No recorder was listening {_listed(coverage, seen)}: nobody knows what happened then."
+
+
+def unheard(clusters: Sequence[HeardAt]) -> str:
+    """Which clusters nobody listened to, and why; empty when somebody listened to all."""
+    deaf = [one for one in clusters if not one.is_heard]
+    if not clusters or not deaf:
+        return "" if clusters else "No recorder had ever listened then."
+    who = f" to {', '.join(one.cluster for one in deaf)}" if len(clusters) > 1 else ""
+    causes = "; ".join(dict.fromkeys(one.cause for one in deaf if one.cause))
+    return f"Nobody was listening{who} then ({causes}): what is not proven by what came later is not known."
 
 
 def length(coverage: Coverage) -> float:

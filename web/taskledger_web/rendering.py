@@ -7,8 +7,8 @@ from jinja2 import StrictUndefined
 
 from taskledger.errors import TaskledgerError
 from taskledger.ledger.answers import TaskRow
-from taskledger_web import links, phrases, recorded, searching, span, text, times, words
-from taskledger_web.view import page_range, recorder_status, view
+from taskledger_web import links, moments, phrases, recorded, searching, span, text, times, words
+from taskledger_web.view import LOOK_BACK, page_range, recorder_status, view
 
 #: (endpoint, word, blueprint, key after g)
 NAVIGATION = (
@@ -17,6 +17,7 @@ NAVIGATION = (
     ("failures.page", "Failures", ("failures",), "f"),
     ("schedules.page", "Schedules", ("schedules",), "s"),
     ("workers.page", "Workers", ("workers",), "w"),
+    ("queues.page", "Queues", ("queues",), "q"),
     ("ledger.page", "Ledger", ("ledger",), "l"),
 )
 
@@ -38,9 +39,9 @@ def recorder_pill() -> recorded.Pill:
     """The header's pill; a ledger that cannot be asked is said there, not thrown."""
     seen = view()
     try:
-        return recorded.pill(recorder_status(), seen.now_at)
+        return recorded.pill(recorder_status(), seen.today_at)
     except TaskledgerError:
-        return recorded.pill(None, seen.now_at)
+        return recorded.pill(None, seen.today_at)
 
 
 def _common() -> dict[str, object]:
@@ -48,15 +49,20 @@ def _common() -> dict[str, object]:
     return {
         "view": view(),
         "presets": span.PRESETS,
+        "can_look_back": blueprint in LOOK_BACK,
         "navigation": [(*item, blueprint in item[2]) for item in NAVIGATION],
     }
 
 
 def _word_of_task(row: TaskRow) -> words.Word:
-    return words.of_task(row, view().now_at)
+    running = moments.running()
+    return words.of_task(row, view().now_at) if running is None else words.as_of(row, running)
 
 
 _FUNCTIONS: dict[str, Callable[..., object]] = {
+    "looking_back": moments.looking_back,
+    "moment_nearby": moments.nearby,
+    "running_on": moments.running_on,
     "when": phrases.when,
     "when_full": phrases.when_full,
     "when_stamp": phrases.when_stamp,
@@ -83,6 +89,7 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
     "word_of_state": words.STATES.__getitem__,
     "known_by": words.known_by,
     "word_of_related": words.of_related,
+    "word_of_became": words.of_became,
     "word_of_worker": words.of_worker,
     "lateness": phrases.lateness,
     "sentence_case": phrases.sentence_case,

@@ -23,6 +23,7 @@ PRESETS = (
 #: a clock that runs ahead must not hide its tasks from a range that ends now
 AHEAD = 60 * MICROS
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_CLOCK = re.compile(r"\d\d:\d\d(:\d\d(\.\d{1,6})?)?", re.ASCII)
 _RELATIVE = re.compile(r"-(\d{1,7})\s*(s|min|m|h|d|w)", re.ASCII)
 
 
@@ -89,6 +90,24 @@ def moment(text: str, now_at: int, zone: tzinfo, *, is_end: bool = False) -> int
         return _held(_of_iso(text, zone, is_end=is_end))
     except (ValueError, OverflowError):
         raise ValueError(f"{text[:40]!r} is not a time: write -24h, now, 2026-11-22 or 2026-11-22T03:00") from None
+
+
+def as_of(text: str, now_at: int, zone: tzinfo) -> int:
+    """A moment to look back at: as `moment`, or 03:12:40, the latest such time. Raises ValueError for one to come."""
+    text = text.strip()
+    at = _latest(text, now_at, zone) if _CLOCK.fullmatch(text) else moment(text, now_at, zone)
+    if at > now_at:
+        raise ValueError(f"{text[:40]!r} is still to come: only what has happened can be looked back at")
+    return at
+
+
+def _latest(clock: str, now_at: int, zone: tzinfo) -> int:
+    today = times.local(now_at, zone).date()
+    try:
+        moments = [_of_iso(f"{today - timedelta(days=back)}T{clock}", zone, is_end=False) for back in (0, 1)]
+    except ValueError:
+        raise ValueError(f"{clock!r} is not a time of day: write 03:12 or 03:12:40") from None
+    return next(at for at in moments if at <= now_at)
 
 
 def _of_iso(text: str, zone: tzinfo, *, is_end: bool) -> int:

@@ -34,6 +34,7 @@ SYSTEM_VIEWS = (
     ("Failed", "state:failed"),
     ("Retried", "retries:>0"),
     ("Running", "state:running"),
+    ("Waiting", "state:sent,received"),
     ("Slow, over 10 s", "runtime:>10s"),
     ("Waited over 1 min", "wait:>1m"),
 )
@@ -113,11 +114,12 @@ def _answers(found: Search, span: Range, seen: View) -> dict[str, object]:
             limit=searching.limit(),
             after=searching.cursor("after"),
             before=searching.cursor("before"),
+            at=seen.at,
         ),
-        "count": ask(query.count_tasks, found.where, span.asked),
+        "count": ask(query.count_tasks, found.where, span.asked, at=seen.at),
         "coverage": coverage,
         "chart": chart,
-        "facets": _facets(ask(query.facets, found.where, span.asked), found.shown),
+        "facets": _facets(ask(query.facets, found.where, span.asked, at=seen.at), found.shown),
         "views": ask(kept.views),
         "system_views": SYSTEM_VIEWS,
         "limits": searching.LIMITS,
@@ -174,7 +176,7 @@ def _lines(found: Search, span: Range) -> Iterator[str]:
     yield _line(COLUMNS)
     place: Cursor | None = None
     while True:
-        page = ask(query.tasks, found.where, span.asked, limit=_CHUNK, after=place)
+        page = ask(query.tasks, found.where, span.asked, limit=_CHUNK, after=place, at=view().at)
         for row in page.rows:
             yield _line(_cells(row))
         place = page.older

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from taskledger.ledger.answers import RelatedTask, RunRow, TaskRow
+from taskledger.ledger.momentary import Running, RunningTask
 from taskledger.states import State
 from taskledger_web import times
 
@@ -61,6 +62,16 @@ def of_task(row: TaskRow, now_at: int) -> Word:
     return replace(word, note=note) if note else word
 
 
+def as_of(row: TaskRow, running: Running) -> Word:
+    """The word for a task as of a moment: what was started and has no end was running as long as its worker was."""
+    word = of_task(row, running.at)
+    if row.state != State.STARTED or any(task.id == row.id for task in running.tasks):
+        return word
+    if any(task.id == row.id for task in running.unknown):
+        return replace(word, text="Perhaps running", kind="sent", icon="hatched", note="no end of it was heard")
+    return replace(word, text="Was running", kind="sent", icon="hatched", note="its worker was not heard of any more")
+
+
 def of_run(run: RunRow) -> Word:
     """The word for one run, with the ledger's own note beside it."""
     word = STATES[run.state]
@@ -81,6 +92,11 @@ def beside(run: RunRow) -> str:
 def of_related(task: RelatedTask) -> Word:
     """The word for a member of a family."""
     return STATES[task.state]
+
+
+def of_became(task: RunningTask) -> Word:
+    """The word for what became of a run that was under way."""
+    return STATES[task.became]
 
 
 def of_facet(value: str) -> Word | None:

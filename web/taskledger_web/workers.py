@@ -1,13 +1,15 @@
 """Workers: who is up, who fell silent and when, and what each was doing."""
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 from flask import Blueprint, abort, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from taskledger.ledger import query
-from taskledger.ledger.answers import Coverage, Hole, SessionRow, Span, WorkerRow
-from taskledger_web import charts, links, recorded, searching, setup, times
+from taskledger.ledger.answers import Coverage, Hole, RelatedTask, SessionRow, Span, WorkerRow
+from taskledger.ledger.momentary import RunningTask
+from taskledger_web import charts, links, moments, recorded, searching, setup, times
 from taskledger_web.asking import ask
 from taskledger_web.view import View, recorder_status, view
 
@@ -29,7 +31,7 @@ _ORDER = ("lost", "unknown", "online", "offline")
 def page() -> str:
     """All workers: lost ones that were running something first."""
     seen = view()
-    rows = sorted(ask(query.workers, seen.now_at), key=_urgency)
+    rows = sorted(moments.workers_seen(), key=_urgency)
     day = Span(seen.now_at - _DAY, seen.now_at)
     coverage = ask(query.coverage, day, seen.now_at)
     return render_template(
@@ -63,9 +65,9 @@ def as_flower(name: str) -> AnyResponse:
 
 def _node(name: str) -> str:
     seen = view()
-    row = ask(query.worker, name, seen.now_at)
+    row = next(iter(moments.workers_seen(name)), None)
     if row is None:
-        abort(404, "No worker of that name ever sent an event that was recorded.")
+        _refuse(name, seen)
     day = Span(seen.now_at - _DAY, seen.now_at)
     coverage = ask(query.coverage, day, seen.now_at)
     return render_template(
@@ -74,9 +76,37 @@ def _node(name: str) -> str:
         coverage=coverage,
         clause=recorded.clause(coverage, seen),
         ended=_ENDINGS,
+        **_running_on(row),
+        untold=_untold(row),
         tasks_query=searching.term("worker", name),
         **_band((row,), day, seen),
     )
+
+
+def _running_on(row: WorkerRow) -> dict[str, list[RelatedTask]]:
+    """What it ran, perhaps ran, and was at when it was last heard of; of the present all is of the first kind."""
+    found: dict[str, list[RelatedTask]] = {"running": [], "perhaps": [], "lost": []}
+    for task in row.running:
+        certainty = task.certainty if isinstance(task, RunningTask) else "running"
+        found["perhaps" if certainty == "unknown" else certainty].append(task)
+    return found
+
+
+def _untold(row: WorkerRow) -> int:
+    """How many more its last heartbeat counted than are known by name to have been running when it was sent."""
+    if row.active is None or row.last_heartbeat_at is None:
+        return 0
+    at = row.last_heartbeat_at
+    known = [task for task in row.running if isinstance(task, RunningTask) and task.started_at <= at]
+    return max(row.active - len(known), 0)
+
+
+def _refuse(name: str, seen: View) -> NoReturn:
+    if seen.at is not None and (later := ask(query.worker, name, seen.today_at)):
+        first_at = min(session.first_at for session in later.sessions) if later.sessions else None
+        when = f": its first sign came at {times.utc(first_at, timespec='seconds')}" if first_at is not None else ""
+        abort(404, f"This worker had not been heard of then{when}.")
+    abort(404, "No worker of that name ever sent an event that was recorded.")
 
 
 def _urgency(row: WorkerRow) -> tuple[int, int, str]:

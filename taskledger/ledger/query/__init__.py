@@ -4,8 +4,10 @@ from taskledger.ledger.query.completeness import completeness, gaps
 from taskledger.ledger.query.failures import failure_group, failure_groups
 from taskledger.ledger.query.health import event_counts, quarantine_count, quarantined, stats
 from taskledger.ledger.query.listening import clusters, coverage, recorders, status, stretches
+from taskledger.ledger.query.moment import heard_at, running_at
+from taskledger.ledger.query.queues import queues_at
 from taskledger.ledger.query.tasks import count_tasks, facets, histogram, task, tasks, tasks_like
-from taskledger.ledger.query.workers import worker, workers
+from taskledger.ledger.query.workers import worker, workers, workers_at
 from taskledger.ledger.schedule_store import schedule, schedules
 
 __all__ = [
@@ -18,10 +20,13 @@ __all__ = [
     "failure_group",
     "failure_groups",
     "gaps",
+    "heard_at",
     "histogram",
     "quarantine_count",
     "quarantined",
+    "queues_at",
     "recorders",
+    "running_at",
     "schedule",
     "schedules",
     "stats",
@@ -32,4 +37,5 @@ __all__ = [
     "tasks_like",
     "worker",
     "workers",
+    "workers_at",
 ]

@@ -23,6 +23,7 @@ from taskledger.ledger.answers import (
 )
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Labels
+from taskledger.ledger.query import then
 from taskledger.ledger.search import Expression, condition, id_begins
 from taskledger.ledger.settled import fact_of
 from taskledger.settlements import SettledBy
@@ -48,9 +49,13 @@ def tasks(
     limit: int = 50,
     after: Cursor | None = None,
     before: Cursor | None = None,
+    at: int | None = None,
 ) -> TaskPage:
-    """One page of the tasks of a span, newest first; `after` a cursor are the older ones, `before` it the newer."""
-    matching = select(schema.task).where(_matches(ledger, where, span))
+    """One page of the tasks of a span, newest first; `after` a cursor are the older ones, `before` it the newer.
+
+    `at`, here and in the questions below: those first heard of by that moment, as they stood and as they match then.
+    """
+    matching = select(schema.task).where(_matches(ledger, where, span, at))
     with ledger.read() as connection:
         if before is not None:
             found = _newer(connection, matching, before, limit + 1)
@@ -59,25 +64,30 @@ def tasks(
             query = matching if after is None else matching.where(_older_than(after))
             found = list(connection.execute(query.order_by(T.first_at.desc(), T.id.desc()).limit(limit + 1)))
             rows, more_newer, more_older = found[:limit], after is not None, len(found) > limit
-    answer = tuple(row_of(ledger.labels, row) for row in rows)
+        answer = tuple(row_of(ledger.labels, row) for row in rows)
+        if at is not None:
+            answer = then.rows_at(connection, ledger.labels, rows, answer, at)
     newer = _cursor(answer[0]) if answer and more_newer else None
     return TaskPage(answer, newer, _cursor(answer[-1]) if answer and more_older else None)
 
 
-def count_tasks(ledger: Ledger, where: Expression | None, span: Span, *, cap: int = 10_000) -> Count:
+def count_tasks(
+    ledger: Ledger, where: Expression | None, span: Span, *, cap: int = 10_000, at: int | None = None
+) -> Count:
     """How many tasks of a span match, counted no further than the cap."""
-    some: Select[Any] = (
-        select(literal_column("1")).select_from(schema.task).where(_matches(ledger, where, span)).limit(cap + 1)
-    )
+    one: Select[Any] = select(literal_column("1")).select_from(schema.task)
+    some = one.where(_matches(ledger, where, span, at)).limit(cap + 1)
     with ledger.read() as connection:
         number = connection.scalar(select(func.count()).select_from(some.subquery())) or 0
     return Count(min(number, cap), number <= cap)
 
 
-def facets(ledger: Ledger, where: Expression | None, span: Span) -> dict[str, tuple[Facet, ...]]:
+def facets(
+    ledger: Ledger, where: Expression | None, span: Span, *, at: int | None = None
+) -> dict[str, tuple[Facet, ...]]:
     """The commonest states, tasks, queues and workers among the newest FACET_SAMPLE tasks of a span that match."""
-    columns = [T.state, T.name_id, T.queue_id, T.worker_id]
-    newest = select(*columns).where(_matches(ledger, where, span)).order_by(T.first_at.desc()).limit(FACET_SAMPLE)
+    columns = [then.past(column, at).label(column.name) for column in (T.state, T.name_id, T.queue_id, T.worker_id)]
+    newest = select(*columns).where(_matches(ledger, where, span, at)).order_by(T.first_at.desc()).limit(FACET_SAMPLE)
     answer = {}
     with ledger.read() as connection:
         for key, column in zip(
@@ -92,12 +102,15 @@ def facets(ledger: Ledger, where: Expression | None, span: Span) -> dict[str, tu
     return answer
 
 
-def histogram(ledger: Ledger, where: Expression | None, span: Span, *, bars: int = 96) -> tuple[Bucket, ...]:
+def histogram(
+    ledger: Ledger, where: Expression | None, span: Span, *, bars: int = 96, at: int | None = None
+) -> tuple[Bucket, ...]:
     """Tasks of a span by the moment they were first heard of, in equal parts; an empty part is there with zeros."""
     width = max(1, -(-(span.to_at - span.from_at) // bars))
     part = ((T.first_at - span.from_at) // width).label("part")
     number = func.count().label("number")
-    query = select(part, T.state, number).where(_matches(ledger, where, span)).group_by(part, T.state)
+    known = select(part, then.past(T.state, at).label("state")).where(_matches(ledger, where, span, at)).subquery()
+    query = select(known.c.part, known.c.state, number).group_by(known.c.part, known.c.state)
     counts: dict[int, dict[str, int]] = {}
     with ledger.read() as connection:
         for row in connection.execute(query):
@@ -160,9 +173,10 @@ def row_of(labels: Labels, row: Any) -> TaskRow:
     )
 
 
-def _matches(ledger: Ledger, where: Expression | None, span: Span) -> ColumnElement[bool]:
-    within = and_(T.first_at >= span.from_at, T.first_at < span.to_at)
-    return and_(within, condition(where, ledger.labels) if where is not None else true())
+def _matches(ledger: Ledger, where: Expression | None, span: Span, at: int | None) -> ColumnElement[bool]:
+    to_at = span.to_at if at is None else min(span.to_at, at + 1)
+    within = and_(T.first_at >= span.from_at, T.first_at < to_at)
+    return and_(within, then.past(condition(where, ledger.labels), at) if where is not None else true())
 
 
 def _newer(connection: Connection, matching: Select[Any], cursor: Cursor, limit: int) -> list[Any]:

@@ -1,7 +1,8 @@
 """Questions about workers: who is up, who fell silent, and what they run."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, select, true
@@ -10,9 +11,13 @@ from taskledger.ledger import schema
 from taskledger.ledger.answers import RelatedTask, SessionRow, Span, WorkerRow
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind
+from taskledger.ledger.momentary import Running, RunningTask, Workers
 from taskledger.ledger.query.listening import coverage
+from taskledger.ledger.query.lives import Beat, beats, lives
+from taskledger.ledger.query.moment import listening_at, running_at
+from taskledger.standing import Moment, standing
 from taskledger.states import State
-from taskledger.workers import lost_after_s
+from taskledger.workers import Session, lost_after_s
 
 #: sessions of a worker that are listed
 MAX_SESSIONS = 50
@@ -22,8 +27,7 @@ MAX_RUNNING = 1_000
 
 def workers(ledger: Ledger, now_at: int) -> tuple[WorkerRow, ...]:
     """Every worker node ever heard of: the lost first, then the online, the unknown and the offline, by name."""
-    order = {"lost": 0, "online": 1, "unknown": 2, "offline": 3}
-    return tuple(sorted(_workers(ledger, now_at, true()), key=lambda worker: (order[worker.status], worker.name)))
+    return tuple(sorted(_workers(ledger, now_at, true()), key=_urgency))
 
 
 def worker(ledger: Ledger, name: str, now_at: int) -> WorkerRow | None:
@@ -32,6 +36,80 @@ def worker(ledger: Ledger, name: str, now_at: int) -> WorkerRow | None:
     if host_id is None:
         return None
     return next(iter(_workers(ledger, now_at, schema.worker.c.host_id == host_id)), None)
+
+
+def workers_at(ledger: Ledger, at: int, now_at: int, *, name: str | None = None) -> Workers:
+    """The worker nodes that had been heard of by a moment, as they stood then, with what they ran; or the one named."""
+    running = running_at(ledger, at, now_at, worker=name)
+    table = schema.worker.c
+    host_id = None if name is None else ledger.labels.find(Kind.HOST, name)
+    which = true() if name is None else table.host_id == (host_id or 0)
+    with ledger.read() as connection:
+        nodes = connection.execute(select(schema.worker).where(which, table.first_at <= at)).all()
+        found = lives(connection, at, None if host_id is None else [host_id])
+        told = beats(connection, ledger.labels, at, found)
+    on_node = _on_nodes(running)
+    every = listening_at(ledger, at, now_at).every
+    rows = []
+    for node in nodes:
+        key, cluster = (node.host_id, node.cluster_id), ledger.labels.value(node.cluster_id) or ""
+        row = _worker_at(node, found.get(key, ()), told.get(key), every[cluster][1])
+        row = replace(row, name=ledger.labels.value(node.host_id) or "", cluster=cluster)
+        rows.append(replace(row, running=tuple(on_node[row.name, cluster])))
+    return Workers(at, running.heard, tuple(sorted(rows, key=_urgency)))
+
+
+def _urgency(row: WorkerRow) -> tuple[int, str]:
+    return {"lost": 0, "online": 1, "unknown": 2, "offline": 3}[row.status], row.name
+
+
+def _on_nodes(running: Running) -> dict[tuple[str | None, str], list[RunningTask]]:
+    found: dict[tuple[str | None, str], list[RunningTask]] = defaultdict(list)
+    for task in (*running.tasks, *running.unknown, *running.lost):
+        found[task.worker, task.cluster].append(task)
+    return found
+
+
+def _worker_at(node: Any, sessions: Sequence[Session], beat: Beat | None, moment: Moment) -> WorkerRow:
+    """A node as it stood, but for its names and what it ran."""
+    stood = standing(sessions, moment)
+    of = stood.session
+    heartbeat_at = beat.at if beat else of.heartbeat_at if of else None
+    return WorkerRow(
+        name="",
+        cluster="",
+        status=stood.status,
+        since_at=stood.since_at,
+        last_heartbeat_at=heartbeat_at if heartbeat_at is not None and heartbeat_at <= moment.at else None,
+        pid=of.pid or None if of else None,
+        active=beat.active if beat else None,
+        processed=beat.processed if beat else None,
+        loadavg=_loads(beat.loadavg if beat else None),
+        freq_s=of.freq_s if of else None,
+        software=of.software if of else None,
+        running=(),
+        sends_task_events=_sends_task_events(node, of),
+        sessions=tuple(_sessions_at(sessions, moment.at)),
+    )
+
+
+def _sessions_at(sessions: Sequence[Session], at: int) -> Iterable[SessionRow]:
+    """The sessions that had begun, the newest first, none longer than until then."""
+    for one in sorted(sessions, key=lambda one: one.first_at, reverse=True)[:MAX_SESSIONS]:
+        is_over = one.last_at <= at
+        yield SessionRow(
+            pid=one.pid or None,
+            online_at=one.online_at,
+            first_at=one.first_at,
+            last_at=min(one.last_at, at),
+            offline_at=one.offline_at if is_over else None,
+            software=one.software,
+            processed=one.processed if is_over else None,
+        )
+
+
+def _loads(text: str | None) -> tuple[float, ...]:
+    return tuple(float(part) for part in (text or "").split())
 
 
 def _workers(ledger: Ledger, now_at: int, which: ColumnElement[bool]) -> list[WorkerRow]:
@@ -69,7 +147,7 @@ def _worker(
         pid=last.pid or None if last else None,
         active=last.active if last else None,
         processed=last.processed if last else None,
-        loadavg=tuple(float(part) for part in (last.loadavg or "").split()) if last else (),
+        loadavg=_loads(last.loadavg if last else None),
         freq_s=last.freq_s if last else None,
         software=last.software if last else None,
         running=tuple(running),

@@ -32,7 +32,16 @@ function frozen() {
   if (from) address.searchParams.set("from", from);
   if (to) address.searchParams.set("to", to);
   if (zone) address.searchParams.set("tz", zone);
+  const { at } = document.getElementById("main").dataset;
+  if (at) address.searchParams.set("at", at);
   return address.href;
+}
+
+function lookBack() {
+  const menu = document.querySelector("[data-moment]");
+  if (!menu) return;
+  menu.open = true;
+  menu.querySelector("input[name=at]").focus();
 }
 
 const actions = {
@@ -45,6 +54,7 @@ const actions = {
   ".": () => follow("[data-live]"),
   u: nextZone,
   y: () => copy(frozen()),
+  a: lookBack,
 };
 
 function pressed(event) {
