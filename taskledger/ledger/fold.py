@@ -325,7 +325,7 @@ def workers(
     for host_id in sorted(lives.keys() | {host_id for _, host_id in heard}):
         mine, noted = lives.get(host_id, []), heard.get((cluster_id, host_id))
         first_at = min([*(event.at for event in mine), *(noted or ())[:1]])
-        touch_worker(connection, cluster_id, host_id, first_at, noted[1] if noted else None)
+        _touch_worker(connection, cluster_id, host_id, first_at, noted[1] if noted else None)
         _fold_sessions(connection, cluster_id, host_id, mine, received_at)
     return {key: _both(noted, ledger.stories.heard.get(key)) for key, noted in heard.items()}
 
@@ -343,7 +343,7 @@ def _both(noted: tuple[int, int], before: tuple[int, int] | None) -> tuple[int, 
     return noted if before is None else (min(noted[0], before[0]), max(noted[1], before[1]))
 
 
-def touch_worker(connection: Connection, cluster_id: int, host_id: int, first_at: int, told_at: int | None) -> None:
+def _touch_worker(connection: Connection, cluster_id: int, host_id: int, first_at: int, told_at: int | None) -> None:
     """Make sure the worker has a row, and lock it: it is the lock of its sessions."""
     table = schema.worker
     mine = (table.c.host_id == host_id) & (table.c.cluster_id == cluster_id)
