@@ -68,7 +68,7 @@ def suspects(ledger: Ledger, now_at: int) -> list[Suspect]:
 
 def inferred(ledger: Ledger, now_at: int) -> list[Suspect]:
     """The runs that were settled by inference a short while ago, as they were before: somebody may know better now."""
-    newer = select(schema.settlement).where(S.known_at > now_at - SECOND_THOUGHTS)
+    newer = select(S.task_id, S.cluster_id, S.begun_at, S.host_id).where(S.known_at > now_at - SECOND_THOUGHTS)
     question = newer.where(S.settled_by == int(SettledBy.INFERRED)).order_by(S.known_at.desc()).limit(MOST_SUSPECTS)
     with ledger.read() as connection:
         facts = {(row.task_id, row.cluster_id, row.begun_at, row.host_id) for row in connection.execute(question)}
