@@ -41,12 +41,10 @@ def tasks(connection: Connection, ledger: Ledger, cluster_id: int, fresh: Mappin
     """
     pending = {pack_task_id(task_id): task_id for task_id in fresh}
     told: Told = {}
-    projected: dict[str, Task] = {}
     while pending:
         known = _lock(connection, cluster_id, sorted(pending))
         stories = _stories(connection, ledger.stories, cluster_id, known, fresh)
         made = {key: _projected(task_id, known, stories, fresh) for key, task_id in pending.items()}
-        projected |= {one.id: one for one in made.values()}
         told |= {(cluster_id, one.id): _remembered(one, known, stories, fresh) for one in made.values()}
         rows = _Rows(ledger.labels, cluster_id)
         replaced = [key for key in made if made[key].id in known]
@@ -55,7 +53,7 @@ def tasks(connection: Connection, ledger: Ledger, cluster_id: int, fresh: Mappin
         new = [made[key] for key in made if made[key].id not in known]
         # Another recorder may have made these rows meanwhile: then they are there to be locked.
         pending = {} if _insert_new(connection, rows, new) else {pack_task_id(one.id): one.id for one in new}
-    lasting.keep(connection, projected.values())
+        lasting.keep(connection, made.values())
     return told
 
 
