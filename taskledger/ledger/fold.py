@@ -45,7 +45,6 @@ def tasks(connection: Connection, ledger: Ledger, cluster_id: int, fresh: Mappin
     """
     pending = {pack_task_id(task_id): task_id for task_id in fresh}
     told: Told = {}
-    everything: dict[str, Task] = {}
     while pending:
         known, has_facts = lock(connection, cluster_id, sorted(pending))
         settlements = settled.of(connection, ledger.labels, cluster_id, has_facts) if has_facts else {}
@@ -55,10 +54,9 @@ def tasks(connection: Connection, ledger: Ledger, cluster_id: int, fresh: Mappin
             for key, task_id in pending.items()
         }
         made = list(projections(facts, settlements).values())
-        everything |= {one.id: one for one in made}
         told |= {(cluster_id, one.id): _remembered(one, known, stories, fresh) for one in made}
         pending = put(connection, Rows(ledger.labels, cluster_id), made, known)
-    lasting.keep(connection, everything.values())
+        lasting.keep(connection, made)
     return told
 
 

@@ -3,12 +3,13 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import unescape
 from typing import Any
 
 import incident
 import pytest
+import story
 from browsing import overflow, visiting
 from flask.testing import FlaskClient
 from incident import NAMES, TASKS
@@ -148,6 +149,23 @@ def test_a_worker_as_of_a_moment_lists_what_it_ran(visitor: FlaskClient) -> None
     assert region(retried, "running") == ["retried"]
     assert "run 2" in words(retried)
     assert "Succeeded at 03:08:20.000" in words(retried)
+
+
+def test_a_worker_that_counts_more_than_is_known(site: Callable[..., FlaskClient]) -> None:
+    """Where its last heartbeat counts more tasks than the ledger knows by name, the page says how many are missing."""
+    told = story.Story(1, story.NOW)
+    node = told.workers[0]
+    told.online(node, story.NOW - 90 * story.SECOND)
+    task_id = told.sent("reports.build", story.NOW - 80 * story.SECOND)
+    told.received(story.NOW - 79 * story.SECOND, node)
+    told.say("task-started", story.NOW - 78 * story.SECOND, node, uuid=task_id)
+    for second in range(70, -1, -2):
+        told.say("worker-heartbeat", story.NOW - second * story.SECOND, node, freq=2.0, active=3, processed=5)
+
+    html = site(told).get("/workers/w1@vm?at=-10s").text
+
+    assert "1 task known to have been running" in words(html)
+    assert "Its heartbeat counted 3: of 2 more no event was recorded." in words(html)
 
 
 def test_a_worker_that_had_not_been_heard_of(visitor: FlaskClient) -> None:
