@@ -5,7 +5,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from taskledger.runs import Run
-from taskledger.workers import Session, lost_after_s
+from taskledger.workers import DEFAULT_FREQ_S, Session, lost_after_s
 
 #: microseconds by which a run may begin before the first sign of its process is heard
 SLACK = 2_000_000
@@ -38,6 +38,14 @@ class Life(NamedTuple):
     online_again_at: int | None = None
     #: the first sign of another process of that name, after its own last
     next_at: int | None = None
+
+    @property
+    def gone_at(self) -> int:
+        """By when it was gone: it said so, or its next heartbeat did not come, or another had begun in its place."""
+        if self.offline_at is not None or self.heartbeat_at is None:
+            return self.heard_at
+        missed_at = self.heard_at + round((self.freq_s or DEFAULT_FREQ_S) * 1e6)
+        return missed_at if self.next_at is None else max(self.heard_at, min(missed_at, self.next_at))
 
     def by_its_clock(self, at: int) -> int:
         return at - self.lag_ms * 1000

@@ -124,7 +124,7 @@ def by_inference(suspect: Suspect, now_at: int, since_at: int, asked: str) -> Se
     if state is None or (now_at - since_at) / 1e6 < _grace_s(suspect):
         return None
     life = suspect.life
-    at = life.heard_at if suspect.sign in _GONE or life.heartbeat_at is None else life.heartbeat_at
+    at = life.gone_at if suspect.sign in _GONE or life.heartbeat_at is None else life.heartbeat_at
     why = "a later attempt was received" if state == State.RETRY else _WHY[suspect.sign]
     note = f"{why}{_doubt(suspect, state)}; {asked}"
     return Settlement(suspect.run.worker, begun_at(suspect.run), SettledBy.INFERRED, now_at, state, at, note=note)

@@ -56,7 +56,6 @@ def tasks(connection: Connection, ledger: Ledger, cluster_id: int, fresh: Mappin
         made = list(projections(facts, settlements).values())
         told |= {(cluster_id, one.id): _remembered(one, known, stories, fresh) for one in made}
         pending = put(connection, Rows(ledger.labels, cluster_id), made, known)
-        lasting.keep(connection, made)
     return told
 
 
@@ -94,6 +93,7 @@ def put(connection: Connection, rows: "Rows", made: Sequence[Task], known: Colle
     _delete(connection, rows.cluster_id, [pack_task_id(one.id) for one in replaced])
     _insert(connection, rows, replaced)
     _note_left_open(connection, rows.cluster_id, made)
+    lasting.keep(connection, made)
     new = [one for one in made if one.id not in known]
     return {} if _insert_new(connection, rows, new) else {pack_task_id(one.id): one.id for one in new}
 

@@ -32,10 +32,10 @@ def certain(
 
     Those that are over, though nobody heard it, are left out, and those that were lost long before.
     """
-    judged: list[Judged] = [(row, (RUNNING, None)) for row in rows if row.ended_at is not None]
+    judged: list[Judged] = [(row, (RUNNING, None)) for row in rows if _is_end_known(row)]
     open_runs: dict[Key, list[Any]] = defaultdict(list)
     for row in rows:
-        if row.ended_at is None and row.worker_id is not None:
+        if not _is_end_known(row) and row.worker_id is not None:
             open_runs[row.worker_id, row.cluster_id].append(row)
     hosts = sorted({host for host, _ in open_runs})
     found = lives(connection, max((moment.at for moment in moment_of.values()), default=0), hosts)
@@ -46,6 +46,11 @@ def certain(
         left = _by_life(mine, lived[key], moment_of[key[1]])
         judged += _by_count(connection, labels, left, told.get(key), counted[key], lived)
     return sorted(judged, key=lambda pair: (pair[0].started_at, pair[0].task_id))
+
+
+def _is_end_known(row: Any) -> bool:
+    """Whether it is known when the run ended: of most that were settled only by when it had."""
+    return row.ended_at is not None and (row.settled_by is None or row.runtime_s is not None)
 
 
 def _counts(connection: Connection, labels: Labels, found: Lives, moment_of: Mapping[int, Moment]) -> dict[Key, Beat]:

@@ -122,7 +122,9 @@ def _under_way(connection: Connection, at: int, which: Sequence[ColumnElement[bo
     """Runs that had begun and had not ended, as rows; one more than MOST when there are more."""
     begun = started(R).label("started_at")
     query = (
-        select(R.task_id, R.cluster_id, R.number, R.worker_id, R.pid, R.state, R.ended_at, begun)
+        select(
+            R.task_id, R.cluster_id, R.number, R.worker_id, R.pid, R.state, R.ended_at, R.settled_by, R.runtime_s, begun
+        )
         .add_columns(T.name_id, T.queue_id, T.first_at, T.parent_id)
         .join(schema.run, and_(R.task_id == T.id, R.cluster_id == T.cluster_id))
         .where(begun <= at, or_(R.ended_at.is_(None), R.ended_at > at), *which)

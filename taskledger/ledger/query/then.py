@@ -96,7 +96,18 @@ def _row_at(row: TaskRow, runs: Sequence[Run], at: int) -> TaskRow:
 
 
 def _run_of(labels: Labels, row: Any) -> Run:
-    names = ("number", "pid", "retries", "sent_at", "received_at", "started_at", "ended_at", "runtime_s", "exception")
+    names = (
+        "number",
+        "pid",
+        "retries",
+        "settled_by",
+        "sent_at",
+        "received_at",
+        "started_at",
+        "ended_at",
+        "runtime_s",
+        "exception",
+    )
     plain = {name: getattr(row, name) for name in (*names, "traceback", "note")}
     return Run(state=State(row.state), worker=labels.value(row.worker_id), failure=None, **plain)
 
@@ -139,11 +150,14 @@ def _told(at: int) -> Value:
     waits = stood == int(State.RECEIVED)
     last = func.max(case((~waits, _own.number * _SHIFT + stood)))
     was = last % _SHIFT
-    ended_at = func.max(case((stood >= int(State.REJECTED), _own.ended_at)))
+    is_over = and_(stood >= int(State.REJECTED), stood != int(State.LOST))
+    ended_at = func.max(case((is_over, _own.ended_at)))
+    has_succeeded = func.max(case((stood == int(State.SUCCESS), 1), else_=0)) == 1
     is_last = func.max(_own.number) == last // _SHIFT
     return case(
         (func.count() == 0, None),
         (last.is_(None), literal(int(State.RECEIVED))),
+        (and_(is_last, was == int(State.LOST), has_succeeded), literal(int(State.SUCCESS))),
         (or_(is_last, was == int(State.RETRY)), was),
         (and_(was >= int(State.REJECTED), ended_at > func.max(case((waits, _own.received_at)))), was),
         # A delivery that waits is what comes next, whatever became of the one before.
