@@ -78,7 +78,7 @@ def test_without_an_answer_it_is_inferred_after_the_grace(ledger, sqlite_url, re
     rounds.close()
     found = task(ledger, TASK)
 
-    assert (found.task.state, found.task.settled_by, found.task.ended_at) == (State.LOST, "inferred", NOON_AT + 10 * S)
+    assert (found.task.state, found.task.settled_by, found.task.ended_at) == (State.LOST, "inferred", NOON_AT + 12 * S)
     assert found.runs[0].note == f"no heartbeat of its worker came any more; {said}"
     assert len(caplog.records) == (1 if backend in ("redis://127.0.0.1:1/0", "rpc://") else 0)
 

@@ -132,20 +132,24 @@ class Outcome:
         )
 
 
-def run(pool: str, outages: int, seed: int, rate: float = 12.0, still_s: float = 0.0) -> Outcome:
+def run(
+    pool: str, outages: int, seed: int, rate: float = 12.0, still_s: float = 0.0, settle_s: float = SETTLE_S
+) -> Outcome:
     """So many outages under load; with none, `still_s` seconds of load and worker restarts instead."""
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as name, stage.broker("redis") as broker_url, Ear(broker_url) as ear:
         folder, database_url = Path(name), f"sqlite:///{name}/ledger.sqlite3"
         migrate.upgrade(database_url)
         with working(pool, folder, broker_url) as workers, feeding(broker_url, rate, seed):
-            spans = _disturb(folder, broker_url, database_url, outages, chance)
+            spans = _disturb(folder, broker_url, database_url, outages, chance, settle_s)
             if not outages:
                 _restart(workers, still_s, chance, folder, broker_url, database_url)
         return _judge(pool, spans, ear.heard, database_url)
 
 
-def _disturb(folder: Path, broker_url: str, database_url: str, outages: int, chance: random.Random) -> list[Outage]:
+def _disturb(
+    folder: Path, broker_url: str, database_url: str, outages: int, chance: random.Random, settle_s: float
+) -> list[Outage]:
     """Kill the recorder so often, each time while it listens."""
     spans: list[Outage] = []
     for number in range(outages + 1 if outages else 0):
@@ -153,7 +157,7 @@ def _disturb(folder: Path, broker_url: str, database_url: str, outages: int, cha
             if spans:
                 spans[-1] = spans[-1]._replace(to_s=time.time())
             is_last = number == outages
-            time.sleep(SETTLE_S if is_last else chance.uniform(*BETWEEN_S))
+            time.sleep(settle_s if is_last else chance.uniform(*BETWEEN_S))
             if is_last:
                 running.terminate()
                 running.wait(20)

@@ -22,6 +22,7 @@ from taskledger import events
 from taskledger.config import Settings
 from taskledger.integrations import durable
 from taskledger.recorder import brokers, stream
+from taskledger.recorder.batch import opened
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -79,9 +80,9 @@ class TestPools:
             subprocess.run([sys.executable, "-c", SEND], env=environ, cwd=tmp_path, check=True)
             while time.monotonic() < until_s and number_of(published.values(), "task-succeeded") < 20:
                 for delivery in source.receive(100, 0.1):
-                    published |= {event.id: event for event in _decoded(delivery.body)}
+                    published |= {event.id: event for event in _decoded(opened(delivery).body)}
         for delivery in iter(lambda: next(iter(source.receive(1, 0.3)), None), None):
-            published |= {event.id: event for event in _decoded(delivery.body)}
+            published |= {event.id: event for event in _decoded(opened(delivery).body)}
         source.close()
         kept = {event.id: event for event in appended(redis_url)}
 

@@ -101,7 +101,7 @@ def crawled(client: FlaskClient) -> dict[str, bytes]:
     waiting = ["/ledger", "/tasks.csv?from=all", "/failures?from=all", "/workers", "/schedules", "/", "/tasks?from=all"]
     waiting[:0] = [f"/tasks/t{number}" for number in range(len(PLANTED))]
     pages: dict[str, bytes] = {}
-    while waiting and len(pages) < len(PLANTED) + MAX_PAGES:
+    while waiting and len(pages) < 2 * len(PLANTED) + MAX_PAGES:
         address = waiting.pop(0)
         response = client.get(address)
         pages[address] = response.data
