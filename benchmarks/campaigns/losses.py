@@ -23,10 +23,13 @@ from typing import Any, NamedTuple, Self
 
 import redis
 from celery import Celery
+from sqlalchemy import select
 
 from benchmarks.campaigns import stage
-from taskledger.ledger import migrate, open_ledger, query
+from taskledger.ledger import migrate, open_ledger, query, schema
 from taskledger.ledger.answers import Span
+from taskledger.ledger.fold import event_of
+from taskledger.ledger.types import pack_task_id
 from taskledger.states import ENDS
 
 POOLS = {"prefork": ("-P", "prefork", "-c", "3"), "threads": ("-P", "threads", "-c", "4"), "solo": ("-P", "solo")}
@@ -132,24 +135,20 @@ class Outcome:
         )
 
 
-def run(
-    pool: str, outages: int, seed: int, rate: float = 12.0, still_s: float = 0.0, settle_s: float = SETTLE_S
-) -> Outcome:
+def run(pool: str, outages: int, seed: int, rate: float = 12.0, still_s: float = 0.0) -> Outcome:
     """So many outages under load; with none, `still_s` seconds of load and worker restarts instead."""
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as name, stage.broker("redis") as broker_url, Ear(broker_url) as ear:
         folder, database_url = Path(name), f"sqlite:///{name}/ledger.sqlite3"
         migrate.upgrade(database_url)
         with working(pool, folder, broker_url) as workers, feeding(broker_url, rate, seed):
-            spans = _disturb(folder, broker_url, database_url, outages, chance, settle_s)
+            spans = _disturb(folder, broker_url, database_url, outages, chance)
             if not outages:
                 _restart(workers, still_s, chance, folder, broker_url, database_url)
         return _judge(pool, spans, ear.heard, database_url)
 
 
-def _disturb(
-    folder: Path, broker_url: str, database_url: str, outages: int, chance: random.Random, settle_s: float
-) -> list[Outage]:
+def _disturb(folder: Path, broker_url: str, database_url: str, outages: int, chance: random.Random) -> list[Outage]:
     """Kill the recorder so often, each time while it listens."""
     spans: list[Outage] = []
     for number in range(outages + 1 if outages else 0):
@@ -157,7 +156,7 @@ def _disturb(
             if spans:
                 spans[-1] = spans[-1]._replace(to_s=time.time())
             is_last = number == outages
-            time.sleep(settle_s if is_last else chance.uniform(*BETWEEN_S))
+            time.sleep(SETTLE_S if is_last else chance.uniform(*BETWEEN_S))
             if is_last:
                 running.terminate()
                 running.wait(20)
@@ -300,16 +299,12 @@ def _index(spans: list[Outage], at: float) -> int:
 
 
 def _stored(ledger: Any) -> set[str]:
-    from sqlalchemy import select  # noqa: PLC0415 - a campaign may look into the tables
-
-    from taskledger.ledger.fold import event_of  # noqa: PLC0415
-    from taskledger.ledger.schema import event  # noqa: PLC0415
-    from taskledger.ledger.types import pack_task_id  # noqa: PLC0415
-
-    columns = select(event.c.task_id, event.c.id, event.c.at, event.c.codec, event.c.body)
+    columns = select(
+        schema.event.c.task_id, schema.event.c.id, schema.event.c.at, schema.event.c.codec, schema.event.c.body
+    )
     found = set()
     with ledger.read() as connection:
-        for row in connection.execute(columns.where(event.c.task_id.is_not(None))):
+        for row in connection.execute(columns.where(schema.event.c.task_id.is_not(None))):
             one = event_of(pack_task_id(row.task_id), bytes(row.id), row.at, row.codec, row.body)
             found.add(f"{one.hostname} {one.type} {one.task_id} {one.clock}")
     return found
