@@ -43,7 +43,10 @@ def page() -> str:
 
 def _missing(seen: View) -> dict[str, object]:
     """What workers counted and nobody recorded."""
-    proof = ask(query.completeness, Span(seen.now_at - DAYS * _DAY, seen.now_at), seen.now_at)
+    span = Span(seen.now_at - DAYS * _DAY, seen.now_at)
+    began_at = ask(query.coverage, span, seen.now_at).began_at or span.from_at
+    # What was before recording began nobody promised.
+    proof = ask(query.completeness, Span(min(max(span.from_at, began_at), seen.now_at - 1), seen.now_at), seen.now_at)
     return {"proof": proven.sentence(proof, seen), "gaps": proof.gaps, "missing_days": DAYS}
 
 

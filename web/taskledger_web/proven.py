@@ -58,7 +58,8 @@ def _named(proof: Completeness, seen: View) -> str:
 
 def _why_unknown(proof: Completeness, seen: View) -> str:
     if not proof.coverage.is_whole:
-        return recorded.sentence(proof.coverage, seen).rstrip(".").lower()
+        said = recorded.sentence(proof.coverage, seen).rstrip(".")
+        return said[:1].lower() + said[1:]
     if proof.compared_at is None:
         return "the counts of workers were never compared; `taskledger record` does it, unless it runs with --no-jobs"
     if proof.uncounted:
