@@ -29,6 +29,8 @@ from taskledger.ledger import open_ledger, schema
 from taskledger_web import create_app
 
 SECRETS = sorted({secret for each in (*PLANTED, *BROKEN) for secret in each.secrets})
+#: fields that Celery's events of tasks have
+OF_TASKS = ("args", "kwargs", "result", "exception", "traceback")
 #: the site is a graph without end, as every filter is a link
 MAX_PAGES = 300
 
@@ -144,7 +146,9 @@ def test_no_secret_anywhere(redis_url: str, sqlite_url: str, tmp_path: Path) -> 
     assert leaks(bodies_of(sqlite_url)) == []
     assert leaks((tmp_path / "record.log").read_bytes()) == []
     assert {address: found for address, page in pages.items() if (found := leaks(page))} == {}
-    assert len([page for page in pages.values() if b"[redacted: rule" in page]) > len(PLANTED)
+    shown = [f"/tasks/t{number}" for number, planted in enumerate(PLANTED) if planted.field in OF_TASKS]
+    assert len(shown) > 100
+    assert [address for address in shown if b"[redacted: rule" not in pages[address]] == []
     assert b"[redacted: rule" in pages["/tasks.csv?from=all"]
 
 
