@@ -11,8 +11,8 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 #: given to pytest, e.g. make test ARGS="-k recorder -x"
 ARGS :=
-# Tests mostly wait for services: two at a time take half as long. A file stays together, for what its tests share.
-TOGETHER := --numprocesses auto --dist loadfile
+# Tests mostly wait for services: four at a time keep two cores busy. A file stays together, for what its tests share.
+TOGETHER := --numprocesses 4 --dist loadfile
 
 help: ## what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10

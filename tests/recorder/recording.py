@@ -1,5 +1,7 @@
 """A recorder that runs beside a test, and what the test asks its ledger."""
 
+import faulthandler
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -41,8 +43,16 @@ def until(holds: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -
     give_up_s = time.monotonic() + patience_s
     while not holds():
         if time.monotonic() > give_up_s:
-            pytest.fail(f"waited {patience_s} s in vain for: {what}")
+            pytest.fail(f"waited {patience_s} s in vain for: {what}\n{_stacks()}")
         time.sleep(0.02)
+
+
+def _stacks() -> str:
+    """What every thread is doing: a recorder beside a test that hangs says nothing else."""
+    with tempfile.TemporaryFile("w+") as file:
+        faulthandler.dump_traceback(file)
+        file.seek(0)
+        return file.read()
 
 
 class Read:

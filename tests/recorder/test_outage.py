@@ -297,7 +297,7 @@ class TestServers:
                 publisher.send(200)
                 end_connections(database_url)
                 time.sleep(0.2)
-            until(lambda: read.task_ids() == publisher.ids, "all of it")
+            until(lambda: read.task_ids() == publisher.ids, f"all of {publisher.sent} in {database_url}")
 
         assert read.events() == publisher.sent
 

@@ -29,7 +29,7 @@ ARGUMENTS = (
 Open = Callable[..., Any]
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True)
 def _clock() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(view, "now_at", lambda: NOW + story.SECOND)
