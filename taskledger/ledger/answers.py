@@ -288,6 +288,56 @@ class TickRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Adherence:
+    """Final verdicts of an entry over a span by what they say; excluded are disabled and dst_skipped."""
+
+    on_time: int = 0
+    late: int = 0
+    missed: int = 0
+    failed_to_send: int = 0
+    unknown: int = 0
+    excluded: int = 0
+
+    @property
+    def judged(self) -> int:
+        return self.on_time + self.late + self.missed + self.failed_to_send
+
+    @property
+    def percent(self) -> float | None:
+        """Sent on time of what could be judged; None where nothing could."""
+        return 100 * self.on_time / self.judged if self.judged else None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong beyond a single tick, of one entry or (entry None) of beat as a whole.
+
+    Kinds: refire_storm, two_beats, beat_dead, beat_wedged, lock_lost, never_fired, beat_down, timer_reset_by_restart.
+    """
+
+    kind: str
+    entry: str | None
+    from_at: Micros
+    #: None while it goes on
+    to_at: Micros | None
+    number: int
+    sentence: str
+    #: "error" or "warning"
+    severity: str
+
+
+@dataclass(frozen=True, slots=True)
+class EntrySettings:
+    """What somebody set for one entry; None is the default."""
+
+    grace_s: float | None = None
+    receive_within_s: float | None = None
+    max_runtime_s: float | None = None
+    muted_until_at: Micros | None = None
+    changed_at: Micros | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ScheduleRow:
     """One schedule entry with its newest ticks, oldest first."""
 
@@ -308,6 +358,22 @@ class ScheduleRow:
     ticks: tuple[TickRow, ...]
     next_due_at: Micros | None
     median_lateness_s: float | None
+    #: of the last 30 days, today included; None when nothing is final
+    adherence: Adherence | None = None
+    #: the newest fire that is known, in the ticks or before them
+    last_fired_at: Micros | None = None
+    last_lateness_s: float | None = None
+    last_outcome: str | None = None
+    last_task_id: str | None = None
+    #: what is wrong with this entry beyond single ticks
+    findings: tuple[Finding, ...] = ()
+    muted_until_at: Micros | None = None
+    entry_settings: EntrySettings = EntrySettings()
+
+    @property
+    def source_in_force(self) -> str:
+        """The source whose definition is judged by."""
+        return self.source
 
 
 @dataclass(frozen=True, slots=True)
