@@ -413,7 +413,7 @@ tick = _table(
     Column("evidence", String(32)),
 )
 
-#: how many final ticks of each kind an entry has on each day, UTC: counted in the transaction that writes or prunes them
+#: how many final ticks of each kind an entry has on each day, UTC: counted in the transaction that writes them
 tick_count = _table(
     "tick_count",
     Column("entry_id", Integer, primary_key=True, autoincrement=False),
