@@ -7,7 +7,7 @@ from itertools import chain, islice, pairwise
 
 from taskledger import crontabs
 from taskledger.crontabs import SECOND, Crontab
-from taskledger.schedules import Definition, Interval, Unverifiable, step
+from taskledger.schedules import Clocked, Definition, Interval, Unverifiable, step
 
 #: seconds after its due time in which a crontab's fire is on time
 CRONTAB_GRACE_S = 60.0
@@ -25,7 +25,8 @@ Spans = Sequence[tuple[int, int]]
 class Version:
     """A definition while it was in force: from_at <= t < to_at; to_at None if it still is.
 
-    `last_run_at` is beat's own memory of the fire before, where that is known.
+    `last_run_at` is beat's own memory of the fire before, where that is known. Nothing is due before `starts_at`, at
+    `expires_at` or later, or, if `one_off`, after the first fire (django_celery_beat/schedulers.py, ModelEntry.is_due).
     """
 
     from_at: int
@@ -33,6 +34,9 @@ class Version:
     definition: Definition
     enabled: bool = True
     last_run_at: int | None = None
+    starts_at: int | None = None
+    expires_at: int | None = None
+    one_off: bool = False
 
     @property
     def end_at(self) -> int:
@@ -51,23 +55,51 @@ class Fire:
     #: the due time that beat itself had in mind, where known
     due_at: int | None = None
     error: str | None = None
+    #: beat's memory of the run before this one, and how many it had counted by then: this one is not among them
+    prev_run_at: int | None = None
+    run_count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """An entry's counter as it was read at a moment from where beat keeps it: `run_count` runs, the last at last_run_at.
+
+    Beat counts a run before it sends it, so one that fails to be sent is counted as well (celery/beat.py, reserve).
+    """
+
+    at: int
+    last_run_at: int | None
+    run_count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """What an interval is counted from: a fire, or a due time without one; not sure when nobody was listening then."""
+    """What an interval is counted from: a fire, or a due time without one; not sure when nobody was listening then.
+
+    `is_fire` tells the one from the other where it matters: after its fire nothing more of a one-off entry is due.
+    """
 
     at: int
     is_sure: bool = True
+    is_fire: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of one entry: its versions, its fires, and when a recorder was listening (merged spans)."""
+    """What is known of one entry: its versions, its fires, and when a recorder was listening (merged spans).
+
+    `explicit_dues`: due times that beat announced, for what is Unverifiable otherwise. `counts`: the entry's counter,
+    known up to `counted_until_at` (None: nobody reads it). `hears_sends`: a send would have been heard from beat
+    itself; where only workers tell of tasks, a run without a task may as well wait in a queue.
+    """
 
     versions: Sequence[Version]
     fires: Sequence[Fire]
     coverage: Spans
+    explicit_dues: Sequence[int] = ()
+    counts: Sequence[Count] = ()
+    counted_until_at: int | None = None
+    hears_sends: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +218,7 @@ class _Rules:
 
 def _of_version(rules: _Rules, earlier: Sequence[Tick]) -> Iterator[Tick]:
     definition = rules.version.definition
-    if isinstance(definition, Unverifiable) or rules.from_at >= rules.to_at:
+    if isinstance(definition, Unverifiable | Clocked) or rules.from_at >= rules.to_at:
         return iter(())
     if isinstance(definition, Crontab):
         return _of_crontab(rules, definition)
