@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, and_, select, update
 
-from taskledger import bodies
+from taskledger import bodies, sequences
 from taskledger.events import MAX_TASK_ID_CHARS, Event, integer
 from taskledger.ledger import beat_entries, beat_versions, dialects, schema
 from taskledger.ledger.engine import Ledger
@@ -57,7 +57,7 @@ class _Process:
         """One more event; it must be new."""
         said, seq = event.fields, _seq(event)
         self.merge({
-            "first_at": event.at, "last_seen_at": event.at, "first_seq": seq, "last_seq": seq, "heard": 1,
+            "first_at": event.at, "last_seen_at": event.at, "seen": [(seq, seq, event.at, event.at)],
             "dropped": max(0, integer(said.get("dropped")) or 0), "host_id": host_id, "pid": event.pid,
         })  # fmt: skip
         if event.type == "beat-online":
@@ -78,13 +78,16 @@ class _Process:
                 join = _JOINS.get(name, _greater)
                 mine[name] = value if mine.get(name) is None else join(mine[name], value)
 
+    def row(self) -> dict[str, Any]:
+        return self.values | {"seen": sequences.as_text(self.values["seen"])}
+
 
 def _greater(one: Any, other: Any) -> Any:
     return max(one, other)
 
 
 #: how two values of a column become one, where it is not the greater of both
-_JOINS: Mapping[str, Callable[[Any, Any], Any]] = {"first_at": min, "first_seq": min, "heard": lambda a, b: a + b}
+_JOINS: Mapping[str, Callable[[Any, Any], Any]] = {"first_at": min, "seen": sequences.joined}
 
 
 def _of_online(event: Event) -> dict[str, Any]:
@@ -113,14 +116,15 @@ def _put_process(connection: Connection, cluster_id: int, beat_id: str, told: _P
     question = select(table).where(mine).with_for_update()
     row = connection.execute(question).mappings().first()
     if row is None:
-        fresh = {"cluster_id": cluster_id, "beat_id": beat_id} | told.values
+        fresh = {"cluster_id": cluster_id, "beat_id": beat_id} | told.row()
         if connection.execute(dialects.insert_ignore(connection, table), [fresh]).rowcount > 0:
             return int(connection.execute(question).mappings().one()["id"])
         # Another recorder was first.
         row = connection.execute(question).mappings().one()
     joined = _Process({name: value for name, value in row.items() if name not in _KEYS})
+    joined.values["seen"] = sequences.from_text(row["seen"])
     joined.merge(told.values)
-    connection.execute(update(table).where(table.c.id == row["id"]).values(joined.values))
+    connection.execute(update(table).where(table.c.id == row["id"]).values(joined.row()))
     return int(row["id"])
 
 

@@ -358,7 +358,8 @@ schedule_setting = _table(
     Column("changed_at", Moment, nullable=False),
 )
 
-#: one row a life of a beat process, as its probe told; promised_at is until when its next sign was promised at tick_at
+#: one row a life of a beat process, as its probe told; promised_at is until when its next sign was promised at tick_at;
+#: `seen` is which of its events came: runs of numbers, each with the moments of its ends, as JSON
 beat_process = _table(
     "beat_process",
     Column("id", Integer, primary_key=True, autoincrement=True),
@@ -377,11 +378,9 @@ beat_process = _table(
     Column("offline_at", Moment),
     Column("tick_at", Moment),
     Column("promised_at", Moment),
-    Column("first_seq", Moment, nullable=False),
-    Column("last_seq", Moment, nullable=False),
-    Column("heard", Moment, nullable=False),
     Column("dropped", Moment, nullable=False),
     Column("reason", LongText),
+    Column("seen", LongText, nullable=False),
     UniqueConstraint("cluster_id", "beat_id"),
     Index("ix_beat_process_last_seen_at", "last_seen_at"),
 )
