@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from taskledger import crontabs
 from taskledger.crontabs import SECOND, US, Crontab
@@ -17,14 +17,6 @@ _RESOLUTIONS = ((86_400, timedelta(days=1)), (3_600, timedelta(hours=1)), (60, t
 MOST_CLOCKED_S = 220_000_000_000
 #: fields of an entry that stand in its text only where they say something
 _RARE = ("one_off", "starts_at", "expires_at")
-
-
-class RunCount(NamedTuple):
-    """An entry's own count of its runs, as a source keeps it; last_run_at in microseconds since the epoch."""
-
-    name: str
-    last_run_at: int | None
-    total_run_count: int
 
 
 @dataclass(frozen=True, slots=True)
