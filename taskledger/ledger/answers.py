@@ -4,9 +4,12 @@ Times are integers: microseconds since 1970-01-01 UTC. Durations end in `_s`: se
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskledger.states import State
+
+if TYPE_CHECKING:
+    from taskledger.ledger.beat_answers import Adherence, EntrySettings, FindingRow
 
 Micros = int
 
@@ -285,6 +288,19 @@ class TickRow:
     task_id: str | None
     is_final: bool
     note: str | None
+    #: words of beat.md 4.1, such as duplicate, catch_up, inferred
+    flags: tuple[str, ...] = ()
+    #: probe, task-sent, worker only, counter; None when nothing fired
+    evidence: str | None = None
+    #: what kept it from being sent
+    error: str | None = None
+    #: of the task that was sent: what its events say
+    received_at: Micros | None = None
+    started_at: Micros | None = None
+    ended_at: Micros | None = None
+    #: seconds in the queue, and running
+    wait_s: float | None = None
+    runtime_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +324,18 @@ class ScheduleRow:
     ticks: tuple[TickRow, ...]
     next_due_at: Micros | None
     median_lateness_s: float | None
+    #: the last 30 days; None where the question does not ask for it
+    adherence: "Adherence | None" = None
+    findings: "tuple[FindingRow, ...]" = ()
+    settings: "EntrySettings | None" = None
+    #: due times to come, of the page of one entry
+    next_dues_at: tuple[Micros, ...] = ()
+    #: 50th and 95th percentile of what is shown
+    lateness_p95_s: float | None = None
+    runtime_p50_s: float | None = None
+    #: the newest send that is known, whether a due time explains it or not
+    last_fired_at: Micros | None = None
+    last_task_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
