@@ -206,7 +206,7 @@ def until(runs: Sequence[Run], at: int) -> tuple[Run, ...]:
 def _unended(run: Run, state: State, started_at: int | None) -> Run:
     return run._replace(
         state=state, started_at=started_at, ended_at=None, runtime_s=None, exception=None, traceback=None, failure=None,
-        note=None,
+        note=None, settled_by=None,
     )  # fmt: skip
 
 

@@ -90,4 +90,5 @@ class RecorderRow:
     #: cluster -> what its transport can promise, in words
     promises: tuple[tuple[str, str], ...]
     lag_s: float | None
-    recorded: int
+    #: events so far; None of a moment in its life
+    recorded: int | None

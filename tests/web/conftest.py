@@ -10,22 +10,13 @@ import story
 from browsing import visiting
 from flask import Flask
 from flask.testing import FlaskClient
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from story import HOLE, NOW
 
 from taskledger.config import Settings
 from taskledger.ledger import open_ledger
 from taskledger_web import Site, create_app, view
 
-#: how Chromium starts where it is no user's
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--no-first-run",
-    "--disable-sync",
-    "--disable-component-update",
-)
 Open = Callable[..., Any]
 
 
@@ -84,15 +75,6 @@ def site(sqlite_url: str) -> Callable[..., FlaskClient]:
         return create_app(Settings(**{"database_url": sqlite_url} | settings)).test_client()
 
     return visit
-
-
-@pytest.fixture(scope="session")
-def browser(chromium: str) -> Iterator[Browser]:
-    """One Chromium for all tests."""
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from taskledger.ledger.query.completeness import completeness, gaps
 from taskledger.ledger.query.failures import failure_group, failure_groups
 from taskledger.ledger.query.health import event_counts, quarantine_count, quarantined, stats
-from taskledger.ledger.query.listening import clusters, coverage, recorders, status, stretches
+from taskledger.ledger.query.listening import clusters, coverage, recorders, recorders_at, status, stretches
 from taskledger.ledger.query.moment import heard_at, running_at
 from taskledger.ledger.query.queues import queues_at
 from taskledger.ledger.query.tasks import count_tasks, facets, histogram, task, tasks, tasks_like
@@ -26,6 +26,7 @@ __all__ = [
     "quarantined",
     "queues_at",
     "recorders",
+    "recorders_at",
     "running_at",
     "schedule",
     "schedules",
