@@ -113,11 +113,16 @@ def workers_seen(name: str | None = None) -> tuple[WorkerRow, ...]:
 
 def _with_lost(rows: tuple[WorkerRow, ...], now_at: int, name: str | None = None) -> tuple[WorkerRow, ...]:
     """Rows of the present. What a lost worker was at is settled soon after; it is told all the same."""
-    if all(row.status != "lost" for row in rows):
+    if not any(_is_lost_of_late(row, now_at) for row in rows):
         return rows
     found = ask(query.running_at, now_at, now_at, worker=name)
     under_way = (*found.tasks, *found.unknown, *found.lost)
-    return tuple(replace(row, running=_on(row, under_way)) if row.status == "lost" else row for row in rows)
+    return tuple(replace(row, running=_on(row, under_way)) if _is_lost_of_late(row, now_at) else row for row in rows)
+
+
+def _is_lost_of_late(row: WorkerRow, now_at: int) -> bool:
+    """Whether what it was at is told."""
+    return row.status == "lost" and row.since_at is not None and row.since_at > now_at - query.LOST_TOLD
 
 
 def _on(row: WorkerRow, tasks: Sequence[RunningTask]) -> tuple[RunningTask, ...]:
