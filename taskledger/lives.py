@@ -65,15 +65,27 @@ def begun_at(run: Run) -> int:
 def life_of(sessions: Sequence[Session], run: Run) -> Life | None:
     """The life in which a run was begun, of its worker's sessions; None where none was heard of."""
     at = begun_at(run)
-    ordered = sorted(sessions, key=lambda session: session.first_at)
-    same = [session for session in ordered if run.pid is None or session.pid in (0, run.pid)]
-    if not same:
+    ordered = sorted(sessions, key=_began)
+    own = session_of(ordered, at, run.pid)
+    if own is None:
         later = [session for session in ordered if session.first_at > at]
         return Life(at, None, later[0].lag_ms or 0, next_at=later[0].first_at) if later else None
+    return _life(_joined(own, _same(ordered, run.pid), run), ordered, at)
+
+
+def session_of(sessions: Sequence[Session], at: int, pid: int | None) -> Session | None:
+    """The session in which a process of that pid began a run; None where none of it was heard of."""
+    same = _same(sessions, pid)
     begun = [session for session in same if session.first_at <= at + SLACK]
-    own = begun[-1] if begun else same[0]
-    parts = _joined(own, same, run)
-    return _life(parts, ordered, at)
+    return max(begun, key=_began) if begun else min(same, key=_began, default=None)
+
+
+def _same(sessions: Sequence[Session], pid: int | None) -> list[Session]:
+    return [session for session in sessions if pid is None or session.pid in (0, pid)]
+
+
+def _began(session: Session) -> int:
+    return session.first_at
 
 
 def _joined(own: Session, same: Sequence[Session], run: Run) -> list[Session]:

@@ -116,6 +116,8 @@ def places(day: story.Story) -> dict[str, str]:
         "failures": "failures",
         "schedules": "schedules",
         "schedule": "schedules/cleanup",
+        "schedules-then": "schedules?at=2026-11-22T06:05:00Z",
+        "schedule-then": "schedules/cleanup?at=2026-11-22T06:05:00Z",
         "workers": "workers",
         "worker": "workers/w3@vm",
         "queues": "queues",

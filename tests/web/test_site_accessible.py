@@ -28,6 +28,8 @@ PLACES = (
     "failures",
     "schedules",
     "schedule",
+    "schedules-then",
+    "schedule-then",
     "workers",
     "worker",
     "queues",
