@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 #: backends that keep nothing (celery/app/backends.py)
 _NONE = ("", "disabled", "disabled://")
 #: signs of a process that is there
-_ALIVE = frozenset({Sign.NONE, Sign.IDLE, Sign.FEWER})
+_ALIVE = frozenset({Sign.NONE, Sign.IDLE, Sign.FEWER, Sign.INTERRUPTED})
 
 
 class Answers(NamedTuple):

@@ -124,6 +124,21 @@ def test_a_worker_that_runs_nothing_has_ended_its_run(ledger, sqlite_url):
     assert found.runs[0].note.startswith("its worker says that it runs nothing any more")
 
 
+def test_after_a_worker_lost_its_broker_the_backend_is_asked_whatever_the_worker_says(ledger, sqlite_url, redis_url):
+    """Celery 5.4 may go on to count as active what ended meanwhile; without an answer nothing is claimed."""
+    told = {"freq": 2.0, "active": 1, "processed": 1}
+    put(ledger, raw("worker-offline", NOON + 11, **told), raw("worker-online", NOON + 18, **told))
+    put(ledger, *(raw("worker-heartbeat", NOON + at, **told) for at in range(20, 90, 2)))
+    rounds = settling(sqlite_url, redis_url)
+
+    assert [rounds.settle(ledger, NOON_AT + at * S) for at in (21, 31, 61, 85)] == [0, 0, 0, 0]
+    assert task(ledger, TASK).task.state == State.STARTED
+    keep(redis_url)
+    assert rounds.settle(ledger, NOON_AT + 88 * S) == 1
+    rounds.close()
+    assert (task(ledger, TASK).task.state, task(ledger, TASK).task.settled_by) == (State.SUCCESS, "backend")
+
+
 def test_a_task_revoked_before_it_was_received_gets_its_name(ledger, sqlite_url, redis_url):
     """Name and arguments come from the backend, redacted; the state is the event's."""
     other = "00000000-0000-4000-8000-000000000001"

@@ -3,12 +3,15 @@
 import signal
 import time
 
+import celery
 import pytest
 from crew import crew, until
 from sqlalchemy import func, select
 
 from taskledger.ledger import Ledger, open_ledger, schema
+from taskledger.ledger.answers import Span
 from taskledger.ledger.query import task
+from taskledger.ledger.query.failures import failure_groups
 from taskledger.states import State
 
 #: seconds within which a run must be closed
@@ -123,3 +126,36 @@ def test_a_worker_that_is_busy_is_asked_which_tasks_it_still_has(rabbitmq_url, s
         until(lambda: state_of(ledger, ended) == State.IGNORED, "it is closed", PROMISED_S)
 
         assert (state_of(ledger, busy), task(ledger, ended).task.settled_by) == (State.STARTED, "inspect")
+
+
+def test_retries_are_runs_and_a_hard_time_limit_is_one_failure(stage):
+    """A task retried three times is one with four runs, each with its times, exception and worker; the task that was
+    killed for its time limit failed once, although Celery 5.7 says so twice (celery/worker/request.py, on_timeout).
+    """
+    run, ledger = stage
+    begin(run, ledger, "w1")
+    retried, overdue = run.task("retry_thrice", 1, "order"), run.task("slow", 1, "order", 300, time_limit=1)
+    for task_id in (retried, overdue):
+        until(lambda: state_of(ledger, task_id) == State.FAILURE, "it has failed", 30)  # noqa: B023 - called at once
+    if celery.__version__ >= "5.7":
+        until(lambda: number_of(ledger, overdue, "task-failed") == 2, "Celery has said it twice", 30)
+
+    runs = runs_of(ledger, retried)
+    assert [one.state for one in runs] == [State.RETRY] * 3 + [State.FAILURE]
+    assert [one.exception for one in runs] == [f"ConnectionError: gateway timeout {n} for order" for n in range(4)]
+    assert {one.worker for one in runs} == {"w1@vm"}
+    moments = [at for one in runs for at in (one.received_at, one.started_at, one.ended_at)]
+    assert moments == sorted(moments)
+    (killed,) = runs_of(ledger, overdue)
+    assert killed.exception.startswith("TimeLimitExceeded")
+    assert killed.started_at < killed.ended_at
+    groups = failure_groups(ledger, Span(killed.started_at - 60_000_000, killed.ended_at + 60_000_000))
+    assert sorted((group.task_name, group.number) for group in groups) == [("proj.retry_thrice", 1), ("proj.slow", 1)]
+
+
+def number_of(ledger: Ledger, task_id: str, kind: str) -> int:
+    """How many events of that type there are of the task."""
+    mine = (schema.event.c.task_id == task_id, schema.label.c.value == kind)
+    with ledger.read() as connection:
+        with_type = schema.event.join(schema.label, schema.label.c.id == schema.event.c.type_id)
+        return connection.scalar(select(func.count()).select_from(with_type).where(*mine))
