@@ -178,8 +178,8 @@ def _prune(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
 def _settler(settling: Settling) -> Job:
     """The job that settles what events left open; it remembers from round to round."""
 
-    def settle(_settings: Settings, ledger: Ledger, _stop: threading.Event) -> None:
-        number = settling.settle(ledger, _now_at())
+    def settle(_settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
+        number = settling.settle(ledger, _now_at(), stop)
         if number:
             log.info("settled %d tasks that events left open", number, extra={"action": "settled", "tasks": number})
 

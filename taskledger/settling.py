@@ -1,6 +1,7 @@
 """Settle what events left open: ask whoever may know, and say what follows where nobody does."""
 
 import logging
+import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -33,7 +34,7 @@ class Answers(NamedTuple):
 
 
 class Settling:
-    """Round after round; remembers since when a run looks as if it had ended, and the backend's connections."""
+    """Asked again and again; remembers since when a run looks as if it had ended, and the backend's connections."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -43,8 +44,20 @@ class Settling:
         self._since: dict[tuple[str, str, int], int] = {}
         self._was_away = False
 
-    def settle(self, ledger: Ledger, now_at: int) -> int:
-        """One round; how many tasks were settled. Raises LedgerAway when the database is away."""
+    def settle(self, ledger: Ledger, now_at: int, stop: threading.Event | None = None) -> int:
+        """How many tasks were settled: all that can be, or as many as until `stop`.
+
+        Raises LedgerAway when the database is away.
+        """
+        settled = 0
+        while True:
+            number = self._round(ledger, now_at)
+            settled += number
+            # A round looks at so many; what it settled is out of the way of the next ones.
+            if number < settle.MOST_SUSPECTS or (stop is not None and stop.is_set()):
+                return settled
+
+    def _round(self, ledger: Ledger, now_at: int) -> int:
         suspects, before = settle.suspects(ledger, now_at), settle.inferred(ledger, now_at)
         nameless, unheard = settle.nameless(ledger, now_at), settle.unheard(ledger, now_at)
         keys = [*((one.cluster, one.task_id) for one in (*suspects, *before)), *nameless, *unheard]

@@ -11,6 +11,7 @@ from taskledger.config import Settings
 from taskledger.ledger import presence
 from taskledger.ledger.query import task
 from taskledger.ledger.record import Batch, Position, record
+from taskledger.ledger.settle import MOST_SUSPECTS
 from taskledger.settling import Settling
 from taskledger.states import State
 
@@ -137,6 +138,16 @@ def test_after_a_worker_lost_its_broker_the_backend_is_asked_whatever_the_worker
     assert rounds.settle(ledger, NOON_AT + 88 * S) == 1
     rounds.close()
     assert (task(ledger, TASK).task.state, task(ledger, TASK).task.settled_by) == (State.SUCCESS, "backend")
+
+
+def test_a_worker_that_had_thousands_is_settled_at_once(ledger, sqlite_url):
+    """More runs than one look takes in do not wait for the next round of the jobs."""
+    number = MOST_SUSPECTS + 50
+    waiting = [task_event("received", NOON + 9, uuid=f"id-{n}", name="x", retries=0) for n in range(number)]
+    record(ledger, Batch("default", decoded(*waiting), received_at=NOON_AT + 9 * S))
+
+    assert settling(sqlite_url, None).settle(ledger, NOON_AT + 60 * S) == number + 1
+    assert settling(sqlite_url, None).settle(ledger, NOON_AT + 60 * S) == 0
 
 
 def test_a_task_revoked_before_it_was_received_gets_its_name(ledger, sqlite_url, redis_url):

@@ -34,7 +34,7 @@ def reject() -> None:
 
 @app.task(name="left_open.retry", bind=True, max_retries=3)
 def retry(self: Task) -> None:
-    raise self.retry(exc=ConnectionError(f"no answer to attempt {self.request.retries}"), countdown=0)
+    raise self.retry(exc=ConnectionError(f"no answer to attempt {self.request.retries}"), countdown=0.5)
 
 
 @app.task(name="left_open.overrun", time_limit=3)

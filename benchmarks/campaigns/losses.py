@@ -38,7 +38,7 @@ BETWEEN_S = (7.0, 11.0)
 #: seconds of an outage
 AWAY_S = (1.0, 10.0)
 #: seconds after the last outage that are compared too: some heartbeats, and a second look at what was found
-AFTER_S = 12.0
+AFTER_S = 8.0
 #: seconds until that much is compared, at most: a recorder that was killed is waited for before
 SETTLE_S = 60.0
 START_S = 60.0

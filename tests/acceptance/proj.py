@@ -69,7 +69,7 @@ def retry_then_fail(self, number, order):
 
 @app.task(bind=True, max_retries=3)
 def retry_thrice(self, number, order):
-    raise self.retry(exc=ConnectionError(f"gateway timeout {self.request.retries} for {order}"), countdown=0)
+    raise self.retry(exc=ConnectionError(f"gateway timeout {self.request.retries} for {order}"), countdown=0.5)
 
 
 @app.task
