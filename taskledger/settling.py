@@ -3,8 +3,8 @@
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Self
 from zoneinfo import ZoneInfo
 
 from taskledger import app, inspecting, redaction
@@ -33,8 +33,20 @@ class Answers(NamedTuple):
     asked: str
 
 
+class Others(NamedTuple):
+    """What is asked about beside the suspects: runs that were inferred of late, and tasks of which no worker told."""
+
+    before: Sequence[Suspect] = ()
+    nameless: Sequence[Key] = ()
+    unheard: Sequence[Key] = ()
+
+    @classmethod
+    def found(cls, ledger: Ledger, now_at: int) -> Self:
+        return cls(settle.inferred(ledger, now_at), settle.nameless(ledger, now_at), settle.unheard(ledger, now_at))
+
+
 class Settling:
-    """Asked again and again; remembers since when a run looks as if it had ended, and the backend's connections."""
+    """Round after round; remembers since when a run looks as if it had ended, and the backend's connections."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -49,17 +61,15 @@ class Settling:
 
         Raises LedgerAway when the database is away.
         """
-        settled = 0
-        while True:
-            number = self._round(ledger, now_at)
+        settled = number = self._round(ledger, now_at, Others.found(ledger, now_at))
+        # A round looks at so many suspects; what it settled is out of the way of the next ones.
+        while number >= settle.MOST_SUSPECTS and not (stop is not None and stop.is_set()):
+            number = self._round(ledger, now_at, Others())
             settled += number
-            # A round looks at so many; what it settled is out of the way of the next ones.
-            if number < settle.MOST_SUSPECTS or (stop is not None and stop.is_set()):
-                return settled
+        return settled
 
-    def _round(self, ledger: Ledger, now_at: int) -> int:
-        suspects, before = settle.suspects(ledger, now_at), settle.inferred(ledger, now_at)
-        nameless, unheard = settle.nameless(ledger, now_at), settle.unheard(ledger, now_at)
+    def _round(self, ledger: Ledger, now_at: int, others: Others) -> int:
+        suspects, (before, nameless, unheard) = settle.suspects(ledger, now_at), others
         keys = [*((one.cluster, one.task_id) for one in (*suspects, *before)), *nameless, *unheard]
         answers = self._ask(settle.names(ledger, keys)) if keys else Answers({}, "")
         settle.withdraw(ledger, [one for one in before if _is_heard_again(one)])
