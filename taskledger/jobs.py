@@ -1,7 +1,6 @@
 """The timetable: what runs by the clock beside the recorder, in threads and with database connections of its own."""
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -9,7 +8,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -33,8 +31,9 @@ JOIN_S = 2.0
 
 #: the lease of the jobs: of several recorders on one ledger one runs them
 LEASE = "jobs"
-#: seconds after which another recorder takes over from one that died
-LEASE_S = 30.0
+#: seconds after which another recorder takes over from one that died elsewhere, and in which it is renewed: the clocks
+#: of two recorders may differ by the rest
+LEASE_S, RENEW_EVERY_S = 15.0, 5
 
 Job = Callable[[Settings, Ledger, threading.Event], None]
 
@@ -43,15 +42,16 @@ def start(settings: Settings, ledger: Ledger) -> Callable[[], None]:
     """Start the timetable; every job runs at once and then by the clock. Gives back what stops it, within 2 seconds."""
     stop = threading.Event()
     running = _Running()
-    holder = f"{settings.recorder_name}:{os.getpid()}:{uuid4().hex[:8]}"
-    scheduler, settling = _scheduler(), Settling(settings)
-    timetable = (
+    holder, settling = leases.holder_of(settings.recorder_name), Settling(settings)
+    timetable: tuple[tuple[Job, int], ...] = (
+        (_keep_the_lease, RENEW_EVERY_S),
         (_read_schedule, READ_EVERY_S),
         (_judge, JUDGE_EVERY_S),
         (_compare, COMPARE_EVERY_S),
         (_prune, PRUNE_EVERY_S),
         (_settler(settling), SETTLE_EVERY_S),
     )
+    scheduler = _scheduler(len(timetable))
     for job, every_s in timetable:
         work = partial(_run, job, settings, ledger, stop, running, holder)
         scheduler.add_job(work, "interval", seconds=every_s, id=_name(job), next_run_time=datetime.now(UTC))
@@ -98,12 +98,12 @@ class _Running:
             return self._changed.wait_for(lambda: self._number == 0, timeout_s)
 
 
-def _scheduler() -> Any:
+def _scheduler(threads: int) -> Any:
     # A run that is still going on when the next is due is no trouble: the next one is left out.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     return BackgroundScheduler(
         timezone=UTC,
-        executors={"default": ThreadPoolExecutor(4)},
+        executors={"default": ThreadPoolExecutor(threads)},
         job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
     )
 
@@ -155,6 +155,10 @@ def _read_schedule(settings: Settings, ledger: Ledger, _stop: threading.Event) -
         log.info("the schedule has %d new versions", changed, extra={"action": "schedule_read", "changed": changed})
 
 
+def _keep_the_lease(_settings: Settings, _ledger: Ledger, _stop: threading.Event) -> None:
+    """Nothing but what comes before each job: the lease is renewed, however long the others take."""
+
+
 def _judge(_settings: Settings, ledger: Ledger, _stop: threading.Event) -> None:
     schedule_store.judge_due(ledger, _now_at())
 
@@ -174,8 +178,8 @@ def _prune(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
 def _settler(settling: Settling) -> Job:
     """The job that settles what events left open; it remembers from round to round."""
 
-    def settle(_settings: Settings, ledger: Ledger, _stop: threading.Event) -> None:
-        number = settling.settle(ledger, _now_at())
+    def settle(_settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
+        number = settling.settle(ledger, _now_at(), stop)
         if number:
             log.info("settled %d tasks that events left open", number, extra={"action": "settled", "tasks": number})
 

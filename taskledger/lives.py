@@ -20,6 +20,7 @@ class Sign(Enum):
     IDLE = auto()  #: its process lives, and says that it runs nothing
     FEWER = auto()  #: its process lives, and says that it runs fewer than events left open
     RECONNECTED = auto()  #: its process lost its broker before it began the run
+    INTERRUPTED = auto()  #: its process lives, and lost its broker since: what it told then may be lost
     OFFLINE = auto()  #: its process said goodbye, and may be finishing what it runs
     REPLACED = auto()  #: another process has begun under the worker's name, and its own is silent
     SILENT = auto()  #: its process sends no heartbeats any more
@@ -127,11 +128,13 @@ def sign_of(run: Run, life: Life, now_at: int, open_runs: int) -> Sign:
         if life.next_at is not None:
             return Sign.REPLACED
         return Sign.SILENT if life.offline_at is None else Sign.OFFLINE
+    was_cut_off = life.online_again_at is not None and life.online_again_at > begun_at(run)
     if run.started_at is None:
-        is_cut_off = life.online_again_at is not None and life.online_again_at > begun_at(run)
-        return Sign.RECONNECTED if is_cut_off else Sign.NONE
+        return Sign.RECONNECTED if was_cut_off else Sign.NONE
+    # A worker of Celery 5.4 whose broker went at the wrong moment counts what has ended as active for ever.
+    nothing_more = Sign.INTERRUPTED if was_cut_off else Sign.NONE
     if life.active is None or life.heartbeat_at is None or life.heartbeat_at < run.started_at + SETTLED_IN:
-        return Sign.NONE
+        return nothing_more
     if life.active == 0:
         return Sign.IDLE
-    return Sign.FEWER if life.active < open_runs else Sign.NONE
+    return Sign.FEWER if life.active < open_runs else nothing_more
