@@ -310,7 +310,8 @@ def test_entries_are_alike_when_their_sends_cannot_be_told_apart() -> None:
         (Interval(5400, relative=True), "every 90 min", "every 90 minutes, cut to the full hour"),
         (Interval(0.5), "every 0.5 s", "every 0.5 seconds"),
         (Unverifiable("solar", "sunset"), "sunset", "sunset (due times not known)"),
-        (Clocked(micros("2026-05-02T04:59:30Z"), "Asia/Tokyo"), "2026-05-02 13:59:30", "once, on 2 May 2026 at 13:59:30"),
+        (Clocked(micros("2026-05-02T04:59:30Z"), "Asia/Tokyo"), "2026-05-02 13:59:30",
+         "once, on 2 May 2026 at 13:59:30"),
         (Clocked(micros("2026-11-22T04:00:00Z")), "2026-11-22 04:00:00", "once, on 22 November 2026 at 04:00"),
     ],
 )  # fmt: skip
