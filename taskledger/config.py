@@ -76,6 +76,19 @@ class Settings:
         "-d --database", "URL", "Where the ledger is.", parsing.database_url, default_factory=default_database_url
     )
     result_backend: str | None = _option("--result-backend", "URL", "Where the results are.", default=None)
+    schedule_database_url: str | None = _option(
+        "--schedule-database", "URL", "Where beat keeps its schedule; the app may say it.", parsing.schedule_database,
+        default=None,
+    )  # fmt: skip
+    redbeat_url: str | None = _option(
+        "--redbeat", "URL", "The Redis where RedBeat keeps it.", parsing.redis_url, default=None
+    )
+    redbeat_key_prefix: str | None = _option(
+        "--redbeat-key-prefix", "TEXT", "What its keys begin with there.", default=None
+    )
+    schedule_timezone: ZoneInfo | None = _option(
+        "--schedule-timezone", "ZONE", "Zone that beat reckons in; default: the app's.", parsing.zone, default=None
+    )
     host: str = _option("--host", "NAME", "Address the site listens on.", default="127.0.0.1")
     port: int = _option("--port", "NUMBER", "Port of the site; 0: any.", parsing.whole_number(0, 65535), default=5555)
     url_prefix: str = _option(

@@ -88,6 +88,18 @@ def database_url(text: str) -> str:
     return text
 
 
+def schedule_database(text: str) -> str:
+    if text != "django-db" and not re.match(_SCHEME, text):
+        raise ValueError("must be a URL such as postgresql+psycopg://user@host/name, django-db, or disabled://")
+    return text
+
+
+def redis_url(text: str) -> str:
+    if not re.match(r"(rediss?(-sentinel)?|unix|disabled)://", text):
+        raise ValueError("must be a URL such as redis://:password@host:6379/0, or disabled://")
+    return text
+
+
 def url_prefix(text: str) -> str:
     """`taskledger/` as `/taskledger`; the root as the empty text."""
     stripped = text.strip("/")

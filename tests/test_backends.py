@@ -14,8 +14,8 @@ from sqlalchemy import LargeBinary, bindparam, create_engine, text
 
 from taskledger import redaction
 from taskledger.backends import Reading, open_backend
-from taskledger.databases import djangos_address
 from taskledger.backends.meta import MAX_BYTES
+from taskledger.databases import djangos_address
 from taskledger.errors import BackendAway, BackendUnreadable
 from taskledger.redaction_rules import parse_payloads
 
