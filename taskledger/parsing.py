@@ -88,16 +88,24 @@ def database_url(text: str) -> str:
     return text
 
 
-def schedule_database(text: str) -> str:
-    if text != "django-db" and not re.match(_SCHEME, text):
-        raise ValueError("must be a URL such as postgresql+psycopg://user@host/name, django-db, or disabled://")
+def schedule_url(text: str) -> str:
+    """The text itself, when `schedule_places` can read it."""
+    schedule_places(text)
     return text
 
 
-def redis_url(text: str) -> str:
-    if not re.match(r"(rediss?(-sentinel)?|unix|disabled)://", text):
-        raise ValueError("must be a URL such as redis://:password@host:6379/0, or disabled://")
-    return text
+def schedule_places(text: str) -> tuple[tuple[str | None, str], ...]:
+    """(cluster, URL) of each place; the cluster is None when none stands before the only URL."""
+    if text == "django-db":
+        return ((None, "django-db://"),)
+    matches = [_BROKER.fullmatch(part.strip()) for part in _BETWEEN_BROKERS.split(text)]
+    found = tuple((match["name"], match["url"]) for match in matches if match)
+    if not all(matches) or (len(found) > 1 and len({name for name, _ in found} - {None}) < len(found)):
+        raise ValueError(
+            "must be a URL such as postgresql+psycopg://user@host/name, redis://host:6379/1, django-db:// or"
+            " disabled://, or several as cluster=URL,cluster=URL"
+        )
+    return found
 
 
 def url_prefix(text: str) -> str:

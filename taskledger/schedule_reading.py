@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from taskledger import app, redaction
 from taskledger.config import Settings
 from taskledger.crontabs import SECOND
-from taskledger.errors import TaskledgerError
+from taskledger.errors import SettingsError, TaskledgerError
 from taskledger.ledger import Ledger, schedule_store
+from taskledger.parsing import schedule_places
 from taskledger.schedules import Entry
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ APP_EVERY = 60 * SECOND
 KEEP_EVERY = 60 * SECOND
 #: nothing is known: said once
 NO_SOURCE = (
-    "no schedule is known, so that fires can be seen but not missed: give --app, --schedule-database or --redbeat;"
+    "no schedule is known, so that fires can be seen but not missed: give --app or --schedule;"
     " beat's own file (celerybeat-schedule) is not read, because it is a pickle: reading it would run what is in it"
 )
 
@@ -32,6 +33,7 @@ class ScheduleReading:
     """The sources of one recorder. One that is away is told once, and stops no other."""
 
     def __init__(self, settings: Settings) -> None:
+        _check(settings)
         self._settings = settings
         self._polls: list[_Poll] | None = None
         self._app = _App(settings) if settings.celery_app is not None else None
@@ -45,7 +47,7 @@ class ScheduleReading:
             self._polls = self._said()
         if self._app is not None and not self._has_looked:
             self._look_for_more(self._app, self._polls, now_at)
-        changed = sum(poll.read(self._settings, ledger, now_at) for poll in self._polls)
+        changed = sum(poll.read(ledger, now_at) for poll in self._polls)
         if self._app is not None:
             changed += self._app.read(ledger, self._polls, now_at)
         return changed
@@ -56,14 +58,13 @@ class ScheduleReading:
             poll.close()
 
     def _said(self) -> "list[_Poll]":
-        said = (self._settings.schedule_database_url, self._settings.redbeat_url)
-        if said == (None, None):
+        if self._settings.schedule_url is None:
             if self._app is None:
                 log.info(NO_SOURCE, extra={"action": "schedule_unknown"})
             return []
         from taskledger.schedule_sources import finding  # noqa: PLC0415  Celery's modules take long, and few need them.
 
-        return [_Poll(lead) for lead in finding.said(self._settings)]
+        return [_Poll(lead, self._settings) for lead in finding.said(self._settings)]
 
     def _look_for_more(self, found: "_App", polls: "list[_Poll]", now_at: int) -> None:
         """What the app's configuration gives away, once its tasks can be imported."""
@@ -71,7 +72,7 @@ class ScheduleReading:
             return
         from taskledger.schedule_sources import finding  # noqa: PLC0415  As above.
 
-        polls += [_Poll(lead) for lead in finding.given_away(self._settings)]
+        polls += [_Poll(lead, self._settings) for lead in finding.given_away(self._settings)]
         self._has_looked = True
         hint = finding.hint(self._settings, [poll.lead for poll in polls])
         if hint:
@@ -107,19 +108,22 @@ class _Trouble:
 class _Poll:
     """One place where a scheduler keeps its schedule."""
 
-    def __init__(self, lead: "Lead") -> None:
+    def __init__(self, lead: "Lead", settings: Settings) -> None:
         self.lead = lead
+        self.cluster = lead.cluster or cluster_of(settings)
         #: whether it ever said anything
         self.was_read = False
+        self._settings = settings
         self._store: Store | None = None
         self._trouble = _Trouble(lead.name)
         self._kept: dict[str, _Kept] = {}
 
-    def read(self, settings: Settings, ledger: Ledger, now_at: int) -> int:
+    def read(self, ledger: Ledger, now_at: int) -> int:
         changed = 0
         for reading in self._readings(now_at):
             self.was_read = True
-            changed += self._kept.setdefault(reading.source, _Kept()).keep(settings, ledger, reading, now_at)
+            kept = self._kept.setdefault(reading.source, _Kept(self._settings, self.cluster))
+            changed += kept.keep(ledger, reading, now_at)
         return changed
 
     def close(self) -> None:
@@ -145,15 +149,16 @@ class _Poll:
 class _Kept:
     """What the ledger was last told of one source: a schedule that did not change is not written each time."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings, cluster: str) -> None:
+        self._settings, self._cluster = settings, cluster
         self._entries: tuple[Entry, ...] | None = None
         self._counts: frozenset[RunCount] = frozenset()
         self._at = 0
 
-    def keep(self, settings: Settings, ledger: Ledger, reading: "Reading", now_at: int) -> int:
-        cluster, changed = cluster_of(settings), 0
+    def keep(self, ledger: Ledger, reading: "Reading", now_at: int) -> int:
+        cluster, changed = self._cluster, 0
         if self._entries != reading.entries or now_at - self._at >= KEEP_EVERY:
-            entries = _redacted(settings, reading.entries)
+            entries = _redacted(self._settings, reading.entries)
             changed = schedule_store.keep_definitions(ledger, cluster, reading.source, entries, now_at)
             self._entries, self._at = reading.entries, now_at
         news = [count for count in reading.counts if count not in self._counts]
@@ -190,12 +195,11 @@ class _App:
 
         Such a scheduler copies them there when it starts. What is only in the configuration it does not send.
         """
-        elsewhere = [poll for poll in polls if poll.was_read or not poll.lead.is_guess]
+        rivals = [poll for poll in polls if poll.cluster == cluster_of(self._settings)]
+        elsewhere = [poll for poll in rivals if poll.was_read or not poll.lead.is_guess]
         # As long as such a place is away nothing is known of it: neither that its entries are gone nor what they are.
         is_unknown = bool(elsewhere) and not any(poll.was_read for poll in elsewhere)
         if is_unknown or (self._read_at is not None and now_at - self._read_at < APP_EVERY - SECOND):
-            return 0
-        if self._settings.celery_app is None:
             return 0
         self._read_at = now_at
         if elsewhere:
@@ -219,6 +223,14 @@ class _App:
             told = "%s says what beat sends; beat_schedule of %s does not count beside it, as beat copies it there"
             log.info(told, name, app.name_of(self._app), extra={"action": "schedule_elsewhere"})
         self._is_silent = True
+
+
+def _check(settings: Settings) -> None:
+    """Raise SettingsError for a schedule of a cluster that nobody records."""
+    named = {cluster for cluster, _ in schedule_places(settings.schedule_url)} if settings.schedule_url else set()
+    strange = named - {None, *(cluster for cluster, _ in settings.brokers)}
+    if strange:
+        raise SettingsError(f"--schedule is for the cluster {strange.pop()}, which --broker does not name.")
 
 
 def _redacted(settings: Settings, entries: Iterable[Entry]) -> list[Entry]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import beat_projects as projects
 import pytest
 import services
+from celery import Celery
 
 from taskledger import databases, schedules
 from taskledger.errors import ScheduleAway, ScheduleUnreadable
@@ -96,7 +97,7 @@ def holds_each_kind(found: dict[str, Entry]) -> None:
 
 
 def test_each_kind_of_entry_is_read(django_url: str, tables: ScheduleTables) -> None:
-    """Interval, crontab with its zone, solar, clocked; disabled, bounded and one-off ones; arguments as they are sent."""
+    """Interval, crontab with its zone, solar, clocked; disabled, bounded and one-off ones; the arguments."""
     projects.in_django(django_url, ENTRIES)
 
     reading = read(tables)
@@ -164,6 +165,18 @@ make(name="good", task="t", interval=every)
     assert found["list"].problem == "kwargs must be a dict, not [1]"
     assert found["good"].problem is None
     assert not any(found["good"].is_like(found[name]) for name in ("no json", "number", "list"))
+
+
+def test_arguments_that_do_not_fit_are_foreseen(django_url: str) -> None:
+    """With the app the tasks' signatures are known: beat refuses such an entry each time and only logs it."""
+    projects.in_django(django_url, ENTRIES + "PeriodicTask.objects.filter(name='solar').update(args='[1, 2, 3]')")
+    app = Celery("proj", broker="memory://", set_as_current=False)
+    app.task(name="djproj.add", shared=False)(lambda x, y=0: x)
+    store = ScheduleTables(Place(databases.address(django_url), BERLIN), app)
+
+    assert by_name(store)["solar"].problem == "<lambda>() takes from 1 to 2 positional arguments but 3 were given"
+    assert by_name(store)["interval"].problem is None
+    store.close()
 
 
 def test_older_tables_are_read_as_far_as_they_go(django_url: str, tables: ScheduleTables) -> None:

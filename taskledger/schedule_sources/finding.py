@@ -4,12 +4,14 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode
 from zoneinfo import ZoneInfo
 
 from celery.utils.imports import load_extension_class_names, symbol_by_name
 
-from taskledger import app, databases
+from taskledger import app, databases, parsing
 from taskledger.config import Settings
 from taskledger.errors import AppError, ScheduleUnreadable
 from taskledger.schedule_sources import Store, redbeat, tables
@@ -28,8 +30,12 @@ ALIASES = {
 }
 #: what names Django's own connection, as in `result_backend`
 DJANGO_DB = "django-db"
-#: a setting of this value: do not look
-DISABLED = "disabled://"
+#: of a URL: do not look
+DISABLED = "disabled"
+#: how an address of Redis begins
+REDIS = ("redis", "rediss", "unix", "redis-sentinel", "redis-cluster")
+#: arguments of our own in a URL, for who has no app that says it
+PREFIX, ZONE = "redbeat_key_prefix", "beat_timezone"
 #: where sqlalchemy-celery-beat looks when `beat_dburi` does not say it
 SQLALCHEMY_DEFAULT = "sqlite:///schedule.db"
 
@@ -40,36 +46,41 @@ class Lead(NamedTuple):
     name: str
     open: Callable[[], Store]
     is_guess: bool = False
+    #: the cluster that its beat sends to; None: the app's
+    cluster: str | None = None
 
 
 def said(settings: Settings) -> list[Lead]:
-    """What the settings name; the app's code is not run for it, unless it must tell where Django's database is."""
+    """What the settings name; the app is not needed for it, unless it must tell where Django's database is."""
     leads = []
-    url = settings.schedule_database_url
-    if url and url != DISABLED:
-        leads.append(Lead("the schedule database", lambda: _tables(settings, url)))
-    if settings.redbeat_url and settings.redbeat_url != DISABLED:
-        leads.append(Lead("RedBeat", lambda: _redbeat(settings)))
+    for cluster, url in parsing.schedule_places(settings.schedule_url or f"{DISABLED}://"):
+        scheme = url.partition(":")[0]
+        if scheme in REDIS:
+            leads.append(Lead("RedBeat", partial(_redbeat, settings, url), cluster=cluster))
+        elif scheme == DJANGO_DB:
+            leads.append(Lead(tables.DJANGO.source, partial(_djangos, settings), cluster=cluster))
+        elif scheme != DISABLED:
+            leads.append(Lead("the schedule database", partial(_tables, settings, url), cluster=cluster))
     return leads
 
 
 def given_away(settings: Settings) -> list[Lead]:
     """What the app's configuration tells, where the settings say nothing. Its tasks must be imported."""
-    celery_app = settings.celery_app
-    scheduler = scheduler_of(celery_app)
-    leads = []
-    if settings.schedule_database_url is None:
-        if scheduler == tables.DJANGO.source:
-            leads.append(Lead(scheduler, lambda: _djangos(settings)))
-        elif scheduler == tables.SQLALCHEMY.source:
-            leads.append(Lead(scheduler, lambda: _sqlalchemys(settings)))
-        elif scheduler is None and _django_has_tables():
-            leads.append(Lead(tables.DJANGO.source, lambda: _djangos(settings, is_guess=True), is_guess=True))
-    if settings.redbeat_url is None:
-        is_named = scheduler is None and celery_app.conf.first("redbeat_redis_url", "REDBEAT_REDIS_URL")
-        if scheduler == redbeat.SOURCE or is_named:
-            leads.append(Lead("RedBeat", lambda: _redbeat(settings)))
-    return leads
+    if settings.schedule_url is not None:
+        return []
+    scheduler, redbeat_lead = scheduler_of(settings.celery_app), Lead("RedBeat", partial(_redbeat, settings))
+    if scheduler == redbeat.SOURCE:
+        return [redbeat_lead]
+    if scheduler == tables.DJANGO.source:
+        return [Lead(scheduler, partial(_djangos, settings))]
+    if scheduler == tables.SQLALCHEMY.source:
+        return [Lead(scheduler, partial(_sqlalchemys, settings))]
+    if scheduler is not None:
+        return []
+    # Nothing is named: a scheduler that `celery beat -S` names leaves traces.
+    is_redbeat = bool(_of(settings.celery_app.conf, "redbeat_redis_url"))
+    guess = Lead(tables.DJANGO.source, partial(_djangos, settings, is_guess=True), is_guess=True)
+    return [redbeat_lead] * is_redbeat + [guess] * _django_has_tables()
 
 
 def hint(settings: Settings, leads: Iterable[Lead]) -> str | None:
@@ -98,13 +109,6 @@ def scheduler_of(celery_app: Any) -> str | None:
     return None if packages[0] == "celery" else str(getattr(named, "__qualname__", named))
 
 
-def zone_of(settings: Settings) -> str:
-    """The zone that beat reckons in."""
-    if settings.schedule_timezone is not None:
-        return settings.schedule_timezone.key
-    return "UTC" if settings.celery_app is None else app.timezone_of(settings.celery_app).key
-
-
 def _class(named: Any) -> Any:
     """As beat finds it (celery/beat.py, `get_scheduler`); None for one that cannot be imported here."""
     try:
@@ -114,17 +118,35 @@ def _class(named: Any) -> Any:
 
 
 def _tables(settings: Settings, url: str) -> Store:
-    if url == DJANGO_DB:
-        return _djangos(settings)
     if settings.celery_app is not None:
         # It tells how beat reckons and which arguments its tasks take; the tables can be read without.
         with suppress(AppError):
             app.import_tasks(settings.celery_app)
+    address, said = _split(url)
     try:
-        address = databases.address(url)
+        found = databases.address(address)
     except ValueError as error:
         raise ScheduleUnreadable(f"the schedule database {error}") from error
-    return tables.ScheduleTables(tables.Place(address, _reckoning(settings)), settings.celery_app)
+    return tables.ScheduleTables(tables.Place(found, _reckoning(settings, said)), settings.celery_app)
+
+
+def _split(url: str) -> tuple[str, dict[str, str]]:
+    """The URL without our own arguments, and those."""
+    address, mark, query = url.partition("?")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    others = [(name, value) for name, value in pairs if name not in (PREFIX, ZONE)]
+    rest = urlencode(others) if len(others) < len(pairs) else query
+    return f"{address}{mark and rest and '?'}{rest}", {name: value for name, value in pairs if name in (PREFIX, ZONE)}
+
+
+def _zone(settings: Settings, said: Mapping[str, str]) -> str:
+    """The zone that beat reckons in."""
+    if ZONE in said:
+        try:
+            return parsing.zone(said[ZONE]).key
+        except ValueError as error:
+            raise ScheduleUnreadable(f"--schedule: {ZONE} {said[ZONE]!r} {error}") from error
+    return "UTC" if settings.celery_app is None else app.timezone_of(settings.celery_app).key
 
 
 def _djangos(settings: Settings, *, is_guess: bool = False) -> Store:
@@ -139,13 +161,13 @@ def _djangos(settings: Settings, *, is_guess: bool = False) -> Store:
     except Exception as error:  # Whatever the project's settings raise: it cannot be read.
         raise ScheduleUnreadable(
             "the schedule in Django's database cannot be read: Django's settings are not known; give --app, or"
-            " --schedule-database postgresql://…"
+            " --schedule postgresql://…"
         ) from error
     try:
         address = databases.djangos_address(database)
     except ValueError as error:
         raise ScheduleUnreadable(f"the schedule in Django's database cannot be read: {error}") from error
-    place = tables.Place(address, _reckoning(settings, database), (tables.DJANGO,), is_guess)
+    place = tables.Place(address, _reckoning(settings, {}, database), (tables.DJANGO,), is_guess)
     return tables.ScheduleTables(place, settings.celery_app)
 
 
@@ -158,17 +180,17 @@ def _sqlalchemys(settings: Settings) -> Store:
     layout = tables.SQLALCHEMY
     if conf.get("beat_schema"):
         layout = replace(layout, schemas=(str(conf.get("beat_schema")),))
-    return tables.ScheduleTables(tables.Place(address, _reckoning(settings), (layout,)), settings.celery_app)
+    return tables.ScheduleTables(tables.Place(address, _reckoning(settings, {}), (layout,)), settings.celery_app)
 
 
-def _redbeat(settings: Settings) -> Store:
+def _redbeat(settings: Settings, named: str | None = None) -> Store:
     conf = None if settings.celery_app is None else settings.celery_app.conf
-    url = settings.redbeat_url or _of(conf, "redbeat_redis_url") or app.broker_url_of(settings.celery_app)
+    url, said = _split(named) if named else (_of(conf, "redbeat_redis_url"), {})
     ssl = _of(conf, "redbeat_redis_use_ssl") or _of(conf, "broker_use_ssl")
     place = redbeat.Place(
-        url=url,
-        prefix=settings.redbeat_key_prefix or _of(conf, "redbeat_key_prefix") or redbeat.PREFIX,
-        zone=zone_of(settings),
+        url=url or app.broker_url_of(settings.celery_app),
+        prefix=said.get(PREFIX) or _of(conf, "redbeat_key_prefix") or redbeat.PREFIX,
+        zone=_zone(settings, said),
         options=_of(conf, "redbeat_redis_options") or _of(conf, "broker_transport_options") or {},
         ssl=ssl if isinstance(ssl, Mapping) else {},
     )
@@ -180,14 +202,14 @@ def _of(conf: Any, name: str) -> Any:
     return None if conf is None else conf.first(name, name.upper())
 
 
-def _reckoning(settings: Settings, database: Mapping[str, Any] | None = None) -> Reckoning:
+def _reckoning(settings: Settings, said: Mapping[str, str], database: Mapping[str, Any] | None = None) -> Reckoning:
     """What Django's settings say of times, where they are loaded.
 
     A time without a zone is UTC: Django keeps it so, and where it does not (USE_TZ off) the scheduler takes it for UTC.
     """
     naive = (database or {}).get("TIME_ZONE")
     aware = _django_setting("DJANGO_CELERY_BEAT_TZ_AWARE", default=True)
-    return Reckoning(zone_of(settings), ZoneInfo(naive or "UTC"), bool(aware))
+    return Reckoning(_zone(settings, said), ZoneInfo(naive or "UTC"), bool(aware))
 
 
 def _django_has_tables() -> bool:
