@@ -152,19 +152,19 @@ class _Kept:
     def __init__(self, settings: Settings, cluster: str) -> None:
         self._settings, self._cluster = settings, cluster
         self._entries: tuple[Entry, ...] | None = None
-        self._counts: frozenset[RunCount] = frozenset()
+        self._counts: tuple[RunCount, ...] = ()
         self._at = 0
 
     def keep(self, ledger: Ledger, reading: "Reading", now_at: int) -> int:
         cluster, changed = self._cluster, 0
-        if self._entries != reading.entries or now_at - self._at >= KEEP_EVERY:
+        is_time = now_at - self._at >= KEEP_EVERY
+        if is_time or self._entries != reading.entries:
             entries = _redacted(self._settings, reading.entries)
             changed = schedule_store.keep_definitions(ledger, cluster, reading.source, entries, now_at)
-            self._entries, self._at = reading.entries, now_at
-        news = [count for count in reading.counts if count not in self._counts]
-        if news:
-            _keep_counts(ledger, cluster, news, now_at)
-            self._counts = frozenset(reading.counts)
+        if is_time or self._counts != reading.counts:
+            _keep_counts(ledger, cluster, reading.counts, now_at)
+        self._entries, self._counts = reading.entries, reading.counts
+        self._at = now_at if is_time else self._at
         return changed
 
 
@@ -238,5 +238,5 @@ def _redacted(settings: Settings, entries: Iterable[Entry]) -> list[Entry]:
     return [redaction.redacted_entry(entry, rules) for entry in entries]
 
 
-def _keep_counts(_ledger: Ledger, cluster: str, counts: "list[RunCount]", _now_at: int) -> None:
+def _keep_counts(_ledger: Ledger, cluster: str, counts: "tuple[RunCount, ...]", _now_at: int) -> None:
     log.debug("%d run counters of %s changed", len(counts), cluster)

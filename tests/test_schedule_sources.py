@@ -169,13 +169,21 @@ make(name="good", task="t", interval=every)
 
 def test_arguments_that_do_not_fit_are_foreseen(django_url: str) -> None:
     """With the app the tasks' signatures are known: beat refuses such an entry each time and only logs it."""
-    projects.in_django(django_url, ENTRIES + "PeriodicTask.objects.filter(name='solar').update(args='[1, 2, 3]')")
+    misfit = """
+PeriodicTask.objects.filter(name="solar").update(args="[1, 2, 3]")
+PeriodicTask.objects.filter(name="crontab").update(args="[1]", kwargs='{"y": 2}')
+"""
+    projects.in_django(django_url, ENTRIES + misfit)
     app = Celery("proj", broker="memory://", set_as_current=False)
-    app.task(name="djproj.add", shared=False)(lambda x, y=0: x)
+
+    @app.task(name="djproj.add", shared=False)
+    def add(x: int, y: int = 0) -> int:
+        return x + y
+
     store = ScheduleTables(Place(databases.address(django_url), BERLIN), app)
 
-    assert by_name(store)["solar"].problem == "<lambda>() takes from 1 to 2 positional arguments but 3 were given"
-    assert by_name(store)["interval"].problem is None
+    assert by_name(store)["solar"].problem == "add() takes from 1 to 2 positional arguments but 3 were given"
+    assert by_name(store)["crontab"].problem is None
     store.close()
 
 
