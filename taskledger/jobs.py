@@ -12,17 +12,17 @@ from typing import Any
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from taskledger import app, redaction
 from taskledger.config import Settings
 from taskledger.errors import TaskledgerError
 from taskledger.ledger import Ledger, gaps, leases, retain, schedule_store
+from taskledger.schedule_reading import ScheduleReading
 from taskledger.settling import Settling
 
 log = logging.getLogger(__name__)
 
 #: seconds between two runs of each job
 PRUNE_EVERY_S = 3600
-READ_EVERY_S = 60
+READ_EVERY_S = 10
 JUDGE_EVERY_S = 10
 COMPARE_EVERY_S = 5
 SETTLE_EVERY_S = 10
@@ -43,9 +43,10 @@ def start(settings: Settings, ledger: Ledger) -> Callable[[], None]:
     stop = threading.Event()
     running = _Running()
     holder, settling = leases.holder_of(settings.recorder_name), Settling(settings)
+    reading = ScheduleReading(settings)
     timetable: tuple[tuple[Job, int], ...] = (
         (_keep_the_lease, RENEW_EVERY_S),
-        (_read_schedule, READ_EVERY_S),
+        (_reader(reading), READ_EVERY_S),
         (_judge, JUDGE_EVERY_S),
         (_compare, COMPARE_EVERY_S),
         (_prune, PRUNE_EVERY_S),
@@ -56,25 +57,21 @@ def start(settings: Settings, ledger: Ledger) -> Callable[[], None]:
         work = partial(_run, job, settings, ledger, stop, running, holder)
         scheduler.add_job(work, "interval", seconds=every_s, id=_name(job), next_run_time=datetime.now(UTC))
     scheduler.start()
-    return partial(_stop, scheduler, stop, running, [settling.close, partial(leases.give_up, ledger, LEASE, holder)])
+    at_the_end: list[Callable[[], None]] = [
+        settling.close,
+        reading.close,
+        partial(leases.give_up, ledger, LEASE, holder),
+    ]
+    return partial(_stop, scheduler, stop, running, at_the_end)
 
 
 def read_schedule(settings: Settings, ledger: Ledger, now_at: int) -> int:
-    """Keep the entries that the app promises now; how many changed. Raises AppError when it cannot be imported."""
-    if settings.celery_app is None or not settings.brokers:
-        return 0
-    from taskledger import app_schedule  # noqa: PLC0415  Celery's own modules take long, and few questions need them.
-
-    rules = redaction.compiled(settings.redact_keys, settings.redact_values, settings.payloads)
-    entries = [redaction.redacted_entry(entry, rules) for entry in app_schedule.entries_of(settings.celery_app)]
-    source = app_schedule.source_of(settings.celery_app)
-    return schedule_store.keep_definitions(ledger, cluster_of(settings), source, entries, now_at)
-
-
-def cluster_of(settings: Settings) -> str:
-    """The cluster that the app sends to: the one with its broker, else the first. There must be one."""
-    url = app.broker_url_of(settings.celery_app)
-    return next((cluster for cluster, its_url in settings.brokers if its_url == url), settings.brokers[0][0])
+    """Keep what beat promises now, from every source that is known; how many versions of entries changed."""
+    reading = ScheduleReading(settings)
+    try:
+        return reading.read(ledger, now_at)
+    finally:
+        reading.close()
 
 
 class _Running:
@@ -149,10 +146,15 @@ def _now_at() -> int:
     return time.time_ns() // 1000
 
 
-def _read_schedule(settings: Settings, ledger: Ledger, _stop: threading.Event) -> None:
-    changed = read_schedule(settings, ledger, _now_at())
-    if changed:
-        log.info("the schedule has %d new versions", changed, extra={"action": "schedule_read", "changed": changed})
+def _reader(reading: ScheduleReading) -> Job:
+    """The job that reads beat's schedule; it remembers from round to round."""
+
+    def read_schedule(_settings: Settings, ledger: Ledger, _stop: threading.Event) -> None:
+        changed = reading.read(ledger, _now_at())
+        if changed:
+            log.info("the schedule has %d new versions", changed, extra={"action": "schedule_read", "changed": changed})
+
+    return read_schedule
 
 
 def _keep_the_lease(_settings: Settings, _ledger: Ledger, _stop: threading.Event) -> None:

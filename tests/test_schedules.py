@@ -238,6 +238,18 @@ def test_an_entry_can_be_written_and_read_back(definition: schedules.Definition)
     )
 
 
+def test_fields_that_are_rarely_used_do_not_change_the_text() -> None:
+    """An entry that was kept before these fields were known is no other now; one that uses them can be read back."""
+    plain = Entry("nightly", "proj.add", Interval(10.0))
+    rare = replace(plain, one_off=True, starts_at=1, expires_at=2)
+
+    assert schedules.entry_text(plain) == (
+        '{"args":"()","enabled":true,"expires_s":null,"kwargs":"{}","problem":null,"queue":null,'
+        '"schedule":{"every":10.0,"type":"interval","tz":"UTC"},"shadow":null,"task":"proj.add"}'
+    )
+    assert schedules.entry_from("nightly", schedules.entry_text(rare)) == rare
+
+
 def test_unknown_kinds_and_impossible_intervals_are_not_verifiable() -> None:
     """They are kept and shown; due times are not made up for them."""
     assert schedules.parse({"type": "rrule", "text": "FREQ=DAILY"}).kind == "rrule"
