@@ -27,7 +27,8 @@ def told(schedule: Definition, now: str, *, enabled: bool = True) -> list[tuple[
     [
         (Crontab("30", "2", tz=BERLIN), MARCH, "dst_gap", "03-29 01:00",
          "On Sunday 29 March 2026 the clock goes forward by 1 h in Europe/Berlin: 02:30 does not exist."),
-        (Crontab("30", "2", tz=BERLIN), MARCH, "dst_gap", "03-29 01:00", "Celery from 5.5.2 on sends it at 03:30 instead"),
+        (Crontab("30", "2", tz=BERLIN), MARCH, "dst_gap", "03-29 01:00",
+         "Celery from 5.5.2 on sends it at 03:30 instead"),
         (Crontab("*/10", "2", tz=BERLIN), MARCH, "dst_gap", "03-29 01:00", "6 times from 02:00 to 02:50 do not exist"),
         (Crontab("10", "2", tz="Australia/Lord_Howe"), "2026-09-01T00:00:00Z", "dst_gap", "10-03 15:30",
          "On Sunday 4 October 2026 the clock goes forward by 30 min in Australia/Lord_Howe: 02:10 does not exist"),
