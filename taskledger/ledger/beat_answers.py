@@ -1,62 +1,94 @@
-"""The frozen values that questions about beat are answered with; see `answers` for what holds of all of them."""
+"""What the questions about beat answer: frozen values, times in microseconds since the epoch, durations in seconds."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from taskledger.ledger.answers import Micros, ScheduleRow, TickRow
+from taskledger.ledger.answers import Micros
 
-__all__ = [
-    "BeatRow",
-    "BeatVerdict",
-    "Change",
-    "ScheduleRow",
-    "ScheduleVersionRow",
-    "TickDetail",
-]
+#: "alarm": somebody should look now; "warning": something is not as it should be
+Severity = Literal["alarm", "warning"]
+#: what `taskledger check beat` says by its exit code: 0, 1 and 3
+BeatState = Literal["well", "not_well", "cannot_tell"]
+
+
+@dataclass(frozen=True, slots=True)
+class Adherence:
+    """How many due times of a span came to which verdict; only whole days as kept in `tick_count`, and today so far."""
+
+    on_time: int = 0
+    late: int = 0
+    missed: int = 0
+    failed_to_send: int = 0
+    #: due times that do not count, because nobody can say
+    unknown: int = 0
+    #: disabled, skipped by the clock change
+    excluded: int = 0
+
+    @property
+    def percent(self) -> float | None:
+        """On time of all that can be judged (beat.md 4.1); None where nothing can."""
+        judged = self.on_time + self.late + self.missed + self.failed_to_send
+        return 100 * self.on_time / judged if judged else None
+
+
+@dataclass(frozen=True, slots=True)
+class FindingRow:
+    """What no single due time shows; `sentence` says what happened, by what that is known, and what to do."""
+
+    #: refire_storm two_beats beat_dead beat_wedged lock_lost never_fired timer_reset_by_restart
+    kind: str
+    cluster: str
+    #: the schedule entry, or None when it is about beat as a whole
+    entry: str | None
+    from_at: Micros
+    #: None: it still goes on
+    to_at: Micros | None
+    number: int
+    sentence: str
+    severity: Severity
+
+
+@dataclass(frozen=True, slots=True)
+class EntrySettings:
+    """What somebody set for one entry; None: the default."""
+
+    grace_s: float | None = None
+    receive_within_s: float | None = None
+    max_runtime_s: float | None = None
+    #: until then its problems are shown, and `check beat` does not count them
+    muted_until_at: Micros | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BeatRow:
-    """One life of a beat process, as its probe told it.
+    """One beat process as its probe told of it."""
 
-    `status`: online; silent (past what it promised: dead or wedged); offline (it said so); unknown (past what it
-    promised, but nobody was listening then).
-    """
-
-    beat_id: str
     cluster: str
-    #: as events name it, e.g. "gen7@host"
-    hostname: str | None
+    beat_id: str
+    hostname: str
     pid: int | None
-    #: the class, e.g. "celery.beat:PersistentScheduler"
     scheduler: str | None
-    #: Celery's
     version: str | None
     timezone: str | None
-    status: str
-    #: first and last sign of it
-    first_at: Micros
-    last_seen_at: Micros
-    online_at: Micros | None
+    online_at: Micros
     offline_at: Micros | None
-    #: why it ended: "stopped", or the exception
+    #: why it went: "stopped", or the exception
     reason: str | None
-    #: when its next sign was promised
+    last_seen_at: Micros
+    #: when it promised to tick again
     promised_at: Micros | None
-    #: sends since when it began; failed ones
-    sent: int
-    failed: int
-    #: of its sends; None without any
-    lag_p95_s: float | None
-    #: events that its numbers say were sent and that nobody recorded; those it threw away itself
+    #: events of its probe that did not arrive, and that its buffer threw away
     lost: int
     dropped: int
-    #: entries in the schedule it told last
-    entries: int | None
+    #: online, silent (the promise is broken), offline, or unknown (nobody listened since)
+    state: str
+    #: seconds from due to sent over its last sends; None where there are none
+    lag_p95_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One field of a definition that changed, as people read it, e.g. ("schedule", "every day at 03:00", "…")."""
+    """One field of a definition that changed: as it was and as it became, in words; None: was not there."""
 
     field: str
     before: str | None
@@ -65,46 +97,28 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleVersionRow:
-    """A definition of an entry from one moment to another; `changes` against the one before, () for the first."""
+    """A definition from one moment to another, newest first in lists, with what it changed."""
 
-    from_at: Micros
-    #: None while it is in force
-    to_at: Micros | None
+    valid_from_at: Micros
+    valid_to_at: Micros | None
+    #: probe, django-celery-beat, redbeat, "proj (beat_schedule)"
     source: str
-    words: str
-    expression: str
-    timezone: str
-    task: str
-    args: str | None
-    kwargs: str | None
-    queue: str | None
     enabled: bool
+    expression: str
+    words: str
+    timezone: str
     changes: tuple[Change, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class TickDetail(TickRow):
-    """A tick with what became of its task. Times None where nothing told of them."""
-
-    sent_at: Micros | None = None
-    received_at: Micros | None = None
-    started_at: Micros | None = None
-    ended_at: Micros | None = None
-    wait_s: float | None = None
-    run_s: float | None = None
-    #: "probe", "task-sent", "worker only", "counter"; None where nothing fired
-    evidence: str | None = None
-    #: words of beat.md 4.1
-    flags: tuple[str, ...] = ()
-    #: the exception with which the send, or else the task, failed
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class BeatVerdict:
-    """Whether what was due in a span was sent. `verdict`: "well", "not_well" or "cannot_tell", with the reasons."""
+    """Whether beat did what it should in a span: a sentence for people, and what it rests on."""
 
-    verdict: str
-    sentences: tuple[str, ...]
-    #: final and open ticks of the span by their verdict
-    counts: dict[str, int]
+    state: BeatState
+    sentence: str
+    counts: Adherence
+    findings: tuple[FindingRow, ...]
+    #: one sentence for each entry that is not well, worst first
+    problems: tuple[str, ...]
+    #: what could not be told, and why
+    unknown: tuple[str, ...]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, func, select
+from sqlalchemy import Connection, Row, RowMapping, and_, func, select
 
 from taskledger.crontabs import SECOND
 from taskledger.ledger import dialects, schema
@@ -176,17 +176,16 @@ def last_sends(connection: Connection, cluster_id: int, before_at: int) -> list[
     return [Fire(fired_at, None, evidence) for fired_at, evidence in rows if fired_at is not None]
 
 
-def last_ticks(connection: Connection, entry_ids: Iterable[int]) -> dict[int, RowMapping]:
+def last_ticks(connection: Connection, entry_ids: Iterable[int]) -> dict[int, Row[Any]]:
     """The newest final tick of each entry that has one."""
     tick, entry = schema.tick, schema.schedule_entry.c
-    found: dict[int, RowMapping] = {}
+    found: dict[int, Row[Any]] = {}
     # A seek for each entry, again.
     newest = select(tick.c.due_at).where(tick.c.entry_id == entry.id).order_by(tick.c.due_at.desc()).limit(1)
     same = and_(tick.c.entry_id == entry.id, tick.c.due_at == newest.correlate(schema.schedule_entry).scalar_subquery())
     for chunk in dialects.chunks(list(entry_ids)):
         question = select(tick).join(schema.schedule_entry, same).where(entry.id.in_(chunk))
-        for row in connection.execute(question).mappings():
-            found[row["entry_id"]] = row
+        found |= {row.entry_id: row for row in connection.execute(question)}
     return found
 
 

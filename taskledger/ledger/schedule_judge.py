@@ -3,8 +3,9 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, Row, select
 
 from taskledger.ledger import schedule_facts as facts
 from taskledger.ledger import schema
@@ -14,7 +15,7 @@ from taskledger.ledger.schedule_facts import Heard
 from taskledger.ledger.schedule_known import Beats, Known
 from taskledger.ledger.schedule_notes import Background, explained
 from taskledger.schedules import Interval, Unverifiable
-from taskledger.ticks import Anchor, Count, Facts, Fire, Scope, Spans, ticks
+from taskledger.ticks import NEVER_AT, Anchor, Count, Facts, Fire, Scope, Spans, ticks
 from taskledger.verdicts import Extra, Verdict, judge
 
 #: the mark that pruning leaves: tasks from before it may be gone
@@ -57,6 +58,8 @@ class Gathered:
     recent: Mapping[int, Sequence[Fire]]
     pruned_at: int
     probed_coverage: Spans
+    #: what was sent after this moment is not to be seen
+    until_at: int = NEVER_AT
     _evidence: dict[int, str | None] = field(default_factory=dict)
     _others: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
@@ -79,6 +82,7 @@ class Gathered:
 
     def evidence(self, before_at: int) -> str | None:
         """How the newest send of any entry before about that moment is known; None without any."""
+        before_at = min(before_at, self.until_at + 1)
         if any(life.first_at <= before_at <= life.over_at for life in self.cluster.beats.lives):
             return PROBE
         key = before_at // (MINUTE if len(self._evidence) < MOST_LOOKS else HOUR)
@@ -96,6 +100,7 @@ class Gathered:
         known = self._others[hour]
         mine = {entry.id, *(rival.id for rival in self.rivals.get(entry.id, ()))}
         recent = ((fire.at, entry_id) for entry_id, fires in self.recent.items() for fire in fires)
+        to_at = min(to_at, self.until_at + 1)
         if any(from_at <= at < to_at and entry_id not in mine for at, entry_id in (*known, *recent)):
             return True
         is_cut = len(known) == MOST_OTHERS and from_at < known[-1][0]
@@ -167,14 +172,14 @@ def judged(entry: Known, gathered: Gathered) -> Judged:
     return Judged(verdicts, judgement.extras, fires)
 
 
-def scope_of(entry: Known, heard: Heard, last: RowMapping | None, to_at: int) -> Scope | None:
+def scope_of(entry: Known, heard: Heard, last: Row[Any] | None, to_at: int) -> Scope | None:
     """From the last final tick on, else from when the entry was known and somebody listened; None if nothing is due."""
     if last is None:
         from_at, anchor = max(entry.versions[0].from_at, heard.spans[0][0] if heard.spans else to_at), None
     else:
-        from_at = last["due_at"] + 1
-        at = last["due_at"] if last["fired_at"] is None else last["fired_at"]
-        anchor = Anchor(at, is_sure=last["fire"] != "unknown", is_fire=last["fired_at"] is not None)
+        from_at = last.due_at + 1
+        at = last.due_at if last.fired_at is None else last.fired_at
+        anchor = Anchor(at, is_sure=last.fire != "unknown", is_fire=last.fired_at is not None)
     if from_at >= to_at or all(version.to_at is not None and version.to_at <= from_at for version in entry.versions):
         return None
     return Scope(from_at, to_at, to_at, anchor=anchor)

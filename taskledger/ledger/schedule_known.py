@@ -15,7 +15,7 @@ from sqlalchemy import Connection, RowMapping, select
 from taskledger import sequences
 from taskledger.crontabs import SECOND
 from taskledger.ledger import schema
-from taskledger.ledger.answers import EntrySettings
+from taskledger.ledger.beat_answers import EntrySettings
 from taskledger.ledger.beat_entries import PROBE, digest
 from taskledger.schedules import Entry, entry_from
 from taskledger.ticks import NEVER_AT, Spans, Version, is_covered, merged
@@ -140,14 +140,12 @@ def beats(connection: Connection) -> dict[int, Beats]:
         is_over = row.offline_at is not None
         life = BeatLife(row.id, row.beat_id, row.first_at, row.last_seen_at, over_at, is_over, holes)
         found[row.cluster_id].append(life)
-    return {cluster_id: _beats(lives) for cluster_id, lives in found.items()}
+    return {cluster_id: beats_of(lives) for cluster_id, lives in found.items()}
 
 
 def settings_of(row: RowMapping) -> EntrySettings:
     """What was set for an entry, from a row that has these columns."""
-    return EntrySettings(
-        row["grace_s"], row["receive_within_s"], row["max_runtime_s"], row["muted_until_at"], row["changed_at"]
-    )
+    return EntrySettings(row["grace_s"], row["receive_within_s"], row["max_runtime_s"], row["muted_until_at"])
 
 
 def layered(polled: Sequence[KnownVersion], probed: Sequence[KnownVersion], say: Spans) -> tuple[KnownVersion, ...]:
@@ -194,7 +192,8 @@ def _with_end(version: KnownVersion, to_at: int) -> KnownVersion:
     return KnownVersion(version.id, version.from_at, end_at, version.entry, version.source)
 
 
-def _beats(lives: Sequence[BeatLife]) -> Beats:
+def beats_of(lives: Sequence[BeatLife]) -> Beats:
+    """What some processes make together."""
     return Beats(
         tuple(sorted(lives, key=lambda life: life.first_at)),
         merged((life.first_at, life.last_seen_at + AFTER) for life in lives),

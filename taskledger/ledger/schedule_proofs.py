@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, func, select, update
+from sqlalchemy import Connection, Row, RowMapping, and_, func, select, update
 
 from taskledger import proofs
 from taskledger.ledger import dialects, schema, tick_counts
@@ -22,14 +22,14 @@ def prove(
     ledger: Ledger,
     gathered: Gathered,
     made: Mapping[int, tuple[Known, Judged]],
-    last: Mapping[int, RowMapping],
+    last: Mapping[int, Row[Any]],
 ) -> int:
     """Update the unknown ticks that what was heard since proves to have been sent; how many."""
     runs = {
         entry_id: found
         for entry_id, (entry, judged) in made.items()
         # A run that was heard leaves nothing open: the run before the next one is that.
-        if entry_id in last and last[entry_id]["fired_at"] is None and (found := _runs(entry, judged, gathered))
+        if entry_id in last and last[entry_id].fired_at is None and (found := _runs(entry, judged, gathered))
     }
     if not runs:
         return 0
@@ -55,16 +55,16 @@ def newest_ticks(connection: Connection, entry_ids: Sequence[int], limit: int) -
     return found
 
 
-def ticks_since(entry_ids: Sequence[int], limit: int) -> Any:
+def ticks_since(entry_ids: Sequence[int], limit: int, until_at: int | None = None) -> Any:
     """By entry (`id`, with its `cluster_id`) the due time of the oldest of its newest ticks: `since_at`.
 
     One seek each in the key of the ticks, on every database; numbering the rows would read them all.
     """
     tick, entry = schema.tick.alias("oldest").c, schema.schedule_entry.c
-    oldest = (
-        select(tick.due_at).where(tick.entry_id == entry.id).order_by(tick.due_at.desc()).offset(limit - 1).limit(1)
-    )
-    since_at = func.coalesce(oldest.correlate(schema.schedule_entry).scalar_subquery(), 0).label("since_at")
+    mine = select(tick.due_at).where(tick.entry_id == entry.id)
+    mine = mine if until_at is None else mine.where(tick.due_at <= until_at)
+    oldest = mine.order_by(tick.due_at.desc()).offset(limit - 1).limit(1).correlate(schema.schedule_entry)
+    since_at = func.coalesce(oldest.scalar_subquery(), 0).label("since_at")
     return select(entry.id, entry.cluster_id, since_at).where(entry.id.in_(entry_ids)).subquery("since")
 
 

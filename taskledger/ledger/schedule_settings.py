@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from taskledger.errors import SettingsError
 from taskledger.ledger import dialects, schema
-from taskledger.ledger.answers import EntrySettings
+from taskledger.ledger.beat_answers import EntrySettings
 from taskledger.ledger.beat_entries import digest
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, insert, select
+from sqlalchemy import Row, insert, select
 
 from taskledger.crontabs import DAY, SECOND
 from taskledger.ledger import beat_versions, dialects, schedule_proofs, schema, tick_counts
@@ -69,7 +69,7 @@ def _judge_cluster(ledger: Ledger, cluster_id: int, entries: Sequence[Known], to
     return number
 
 
-def _due(entries: Sequence[Known], heard: Heard, last: Mapping[int, RowMapping], settled_at: int) -> dict[int, Scope]:
+def _due(entries: Sequence[Known], heard: Heard, last: Mapping[int, Row[Any]], settled_at: int) -> dict[int, Scope]:
     """By entry what is to be judged, where anything may be due."""
     scopes = ((entry, scope_of(entry, heard, last.get(entry.id), settled_at)) for entry in entries)
     return {entry.id: scope for entry, scope in scopes if scope is not None and has_due(entry, scope)}
@@ -100,7 +100,7 @@ def _is_awaited(entry: Known, verdict: Verdict, told: Beats, settled_at: int) ->
     return any(life.is_awaited(verdict.closes_at) and settled_at < life.over_at + AWAITED for life in told.lives)
 
 
-def _keep_finals(ledger: Ledger, finals: Sequence[_Final], last: Mapping[int, RowMapping]) -> int:
+def _keep_finals(ledger: Ledger, finals: Sequence[_Final], last: Mapping[int, Row[Any]]) -> int:
     """Write final verdicts, but for entries that another process judged in between; how many."""
     ids = sorted(final.entry.id for final in finals)
     if not ids:
@@ -121,9 +121,9 @@ def _keep_finals(ledger: Ledger, finals: Sequence[_Final], last: Mapping[int, Ro
     return len(rows)
 
 
-def _due_at(last: Mapping[int, RowMapping], final: _Final) -> int | None:
+def _due_at(last: Mapping[int, Row[Any]], final: _Final) -> int | None:
     row = last.get(final.entry.id)
-    return None if row is None else row["due_at"]
+    return None if row is None else row.due_at
 
 
 def _tick_row(entry: Known, verdict: Verdict, note: str | None) -> dict[str, Any]:

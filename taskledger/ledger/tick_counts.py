@@ -7,19 +7,22 @@ from sqlalchemy import Connection, func, select
 
 from taskledger.crontabs import DAY
 from taskledger.ledger import dialects, schema
-from taskledger.ledger.answers import Adherence
+from taskledger.ledger.beat_answers import Adherence
 
 #: verdicts that count; others (disabled, dst_skipped) say nothing for or against beat
 JUDGED = ("on_time", "late", "missed", "failed_to_send", "unknown")
 
 
-def adherence(connection: Connection, entry_ids: Sequence[int], since_at: int) -> dict[int, Adherence]:
-    """By entry, the ticks of the days from that moment's on; entries without any are left out."""
+def adherence(
+    connection: Connection, entry_ids: Sequence[int], since_at: int, until_at: int | None = None
+) -> dict[int, Adherence]:
+    """By entry, the ticks of the days from that moment's on, up to another; entries without any are left out."""
     count = schema.tick_count.c
     found: dict[int, dict[str, int]] = {}
     for chunk in dialects.chunks(list(entry_ids)):
         mine = select(count.entry_id, count.fire, func.sum(count.number).label("number"))
         mine = mine.where(count.entry_id.in_(chunk), count.day_at >= since_at // DAY * DAY)
+        mine = mine if until_at is None else mine.where(count.day_at <= until_at)
         for row in connection.execute(mine.group_by(count.entry_id, count.fire)):
             name = row.fire if row.fire in JUDGED else "excluded"
             numbers = found.setdefault(row.entry_id, {})

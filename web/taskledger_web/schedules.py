@@ -17,7 +17,7 @@ SLOTS, MANY_SLOTS = 30, 90
 def page() -> str:
     """All entries, those with problems first."""
     seen = view()
-    rows = ask(query.schedules, seen.now_at, ticks=SLOTS)
+    rows = ask(query.schedules, seen.now_at, ticks=SLOTS, at=seen.at)
     judged = sorted(((row, strip.verdict(row)) for row in rows), key=lambda pair: (-pair[1].mark.rank, pair[0].name))
     coverage = ask(query.coverage, _covered(rows, seen), seen.now_at)
     return render_template(
@@ -46,7 +46,9 @@ def by_parameter() -> str:
 
 def _entry(name: str) -> str:
     seen = view()
-    row = ask(query.schedule, name, seen.now_at, ticks=MANY_SLOTS)
+    row = ask(query.schedule, name, seen.now_at, ticks=MANY_SLOTS, at=seen.at)
+    if row is None and seen.at is not None and ask(query.schedule, name, seen.today_at, ticks=1):
+        abort(404, "This schedule entry had not been read then.")
     if row is None:
         abort(404, "No schedule entry of that name was ever read or recorded.")
     coverage = ask(query.coverage, _covered((row,), seen), seen.now_at)
