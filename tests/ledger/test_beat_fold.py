@@ -106,7 +106,7 @@ def test_a_story_makes_versions_fires_and_failures(ledger: Ledger) -> None:
 
 
 def test_the_processes_know_what_was_lost_and_what_was_promised(ledger: Ledger) -> None:
-    """A hole in the numbers is told with its moments; the last promise counts, even if an earlier one reaches farther."""
+    """A hole in the numbers is told with its moments; the last promise counts, if an earlier one reaches further too."""
     write(ledger, *story())
 
     with ledger.read() as connection:
@@ -119,7 +119,7 @@ def test_the_processes_know_what_was_lost_and_what_was_promised(ledger: Ledger) 
 @pytest.mark.parametrize("seed", range(6))
 def test_order_and_repetition_change_nothing(ledger: Ledger, seed: int) -> None:
     """In any order, in batches of any size, and each event up to three times: the rows are those of the plain story."""
-    told, chance = story(), random.Random(seed)  # noqa: S311 - no secret
+    told, chance = story(), random.Random(seed)
     shuffled = [event for event in told for _ in range(chance.randint(1, 3))]
     chance.shuffle(shuffled)
     while shuffled:
