@@ -71,7 +71,7 @@ def final_ticks(
             mine, its_task = and_(mine, tick.due_at <= at), and_(its_task, task.first_at <= at)
         joined = since.join(schema.tick, mine).outerjoin(schema.task, its_task)
         question = select(*columns).select_from(joined)
-        for row in connection.execute(question.order_by(tick.entry_id, tick.due_at)):
+        for row in connection.execute(question.order_by(tick.entry_id, tick.due_at)).all():
             mine_of = found.get(row[0])
             if mine_of is None:
                 mine_of = found[row[0]] = []

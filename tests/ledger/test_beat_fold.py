@@ -8,7 +8,8 @@ from beat_stories import QUARTERS, SECOND, Beat, entry, write
 from sqlalchemy import select
 
 from taskledger.events import Event
-from taskledger.ledger import Ledger, schema
+from taskledger.ledger import Ledger, retain, schema
+from taskledger.retention import Retention
 from taskledger.schedules import entry_from
 
 #: 2026-11-22 10:00:00 UTC
@@ -106,7 +107,7 @@ def test_a_story_makes_versions_fires_and_failures(ledger: Ledger) -> None:
 
 
 def test_the_processes_know_what_was_lost_and_what_was_promised(ledger: Ledger) -> None:
-    """A hole in the numbers is told with its moments; the last promise counts, if an earlier one reaches further too."""
+    """A hole in the numbers is told with its moments; the last promise counts, if an earlier one reaches further."""
     write(ledger, *story())
 
     with ledger.read() as connection:
@@ -134,3 +135,23 @@ def test_order_and_repetition_change_nothing(ledger: Ledger, seed: int) -> None:
     write(ledger, *told)
 
     assert made == snapshot(ledger)
+
+
+def test_pruning_keeps_the_history_of_definitions(ledger: Ledger) -> None:
+    """Beats of long ago go with what they told; the definitions that they had stay, and what comes later fits on."""
+    write(ledger, *story())
+    before = {name: versions(ledger, name) for name in "abcd"}
+    now_at = at(45) + 40 * 86_400 * SECOND
+    three = Beat("b3")
+    write(ledger, three.online(now_at - MINUTE), *three.schedule(now_at, entry("a"), entry("e")))
+    pruned = retain.prune(ledger, Retention(30 * 86_400.0), now_at)
+    write(ledger, *three.schedule(now_at + MINUTE, entry("a", HOURLY)))
+
+    with ledger.read() as connection:
+        assert connection.scalars(select(schema.beat_process.c.beat_id)).all() == ["b3"]
+    assert (pruned.beats, pruned.fires, pruned.send_failures) == (2, 3, 1)
+    later = (now_at - TEN_AT) / MINUTE
+    assert versions(ledger, "a") == [*before["a"][:2], (21, later + 1, "*/15"), (later + 1, None, "0")]
+    assert [versions(ledger, name) for name in "bc"] == [before["b"], before["c"]]
+    assert versions(ledger, "d") == [(32.1, later, "*/15")]
+    assert versions(ledger, "e") == [(later, later + 1, "*/15")]
