@@ -1,6 +1,7 @@
 """What beat's probe tells, folded when it is recorded: the same rows whatever the order, however often."""
 
 import random
+import threading
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from beat_stories import QUARTERS, SECOND, Beat, entry, write
 from sqlalchemy import select
 
 from taskledger.events import Event
-from taskledger.ledger import Ledger, retain, schema
+from taskledger.ledger import Ledger, rebuild, retain, schema
 from taskledger.retention import Retention
 from taskledger.schedules import entry_from
 
@@ -155,3 +156,45 @@ def test_pruning_keeps_the_history_of_definitions(ledger: Ledger) -> None:
     assert [versions(ledger, name) for name in "bc"] == [before["b"], before["c"]]
     assert versions(ledger, "d") == [(32.1, later, "*/15")]
     assert versions(ledger, "e") == [(later, later + 1, "*/15")]
+
+
+def test_a_rebuild_brings_back_what_the_probe_told(ledger: Ledger) -> None:
+    """Folding all events again changes no row, and what was deleted is there again."""
+    write(ledger, *story())
+    before = snapshot(ledger)
+    rebuild.rebuild(ledger)
+    again = snapshot(ledger)
+    with ledger.write() as connection:
+        for table in (schema.fire, schema.send_failure, schema.beat_schedule, schema.beat_process, schema.explicit_due):
+            connection.execute(table.delete())
+        connection.execute(schema.schedule_version.delete())
+        connection.execute(schema.mark.delete())
+    rebuild.rebuild(ledger)
+
+    assert again == before
+    assert snapshot(ledger) == before
+
+
+def test_two_recorders_at_once_make_the_same_rows(ledger: Ledger) -> None:
+    """Both hear all and write it at the same time, in batches of their own: nothing is there twice, nothing is lost."""
+    told = story()
+    problems: list[BaseException] = []
+
+    def recorder(size: int) -> None:
+        try:
+            for start in range(0, len(told), size):
+                write(ledger, *told[start : start + size])
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the test shows it
+            problems.append(error)
+
+    threads = [threading.Thread(target=recorder, args=(size,)) for size in (2, 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    made = snapshot(ledger)
+    rebuild.rebuild(ledger)
+
+    assert problems == []
+    assert snapshot(ledger) == made
+    assert versions(ledger, "a") == [(0.1, 20, "*/15"), (20, 21, "0"), (21, None, "*/15")]
