@@ -146,6 +146,8 @@ def redacted(event: Event, redaction: Redaction, keep: Keep | None = None) -> Ev
     Its id stays that of the raw event. `keep` is what the rule for its task says, where the event's own name is not
     all that is known: only task-sent and task-received say it (celery/worker/request.py).
     """
+    if event.type == "beat-schedule" and redaction.payloads.strictest is Keep.NONE:
+        event = _with_entries(event, redaction)
     if keep is None and redaction.payloads.rules:
         keep = keep_of(event, redaction)
     if keep is Keep.FULL or (keep is not Keep.NONE and redaction.is_clean(event.fields)):
@@ -161,6 +163,29 @@ def redacted(event: Event, redaction: Redaction, keep: Keep | None = None) -> Ev
         fields = {key: value for key, value in event.fields.items() if key in IDENTIFIERS} | {"body": UNREADABLE_MARK}
         body = canonical(fields, is_exact=False)
     return event.with_body(body)
+
+
+def redacted_rows(entries: list[dict[str, Any]], redaction: Redaction) -> list[dict[str, Any]]:
+    """Entries as beat-schedule has them, as the events of what they send will be."""
+    made = [_given(entry, redaction) for entry in entries]
+    _redact_fields({"entries": made}, redaction)
+    return made
+
+
+def _with_entries(event: Event, redaction: Redaction) -> Event:
+    """What the entries of a schedule give to their tasks goes by the rules of these tasks."""
+    fields = restore(event.body)
+    entries = fields.get("entries")
+    if not isinstance(entries, list):
+        return event
+    fields["entries"] = [_given(entry, redaction) if isinstance(entry, dict) else entry for entry in entries]
+    return event.with_body(canonical(fields, is_exact=False))
+
+
+def _given(entry: dict[str, Any], redaction: Redaction) -> dict[str, Any]:
+    if redaction.payloads.keep_of(str(entry.get("task") or "")) is not Keep.NONE:
+        return dict(entry)
+    return entry | {key: NONE_MARK for key in ("args", "kwargs") if entry.get(key) is not None}
 
 
 def redacted_payload(fields: dict[str, Any], task_name: str | None, redaction: Redaction) -> dict[str, Any]:
