@@ -1,0 +1,174 @@
+"""The three wrapped methods of a scheduler: what beat did is put down at once, and told by another thread."""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import celery
+
+from taskledger.integrations import beat_dues as dues
+from taskledger.integrations.beat_entries import reader_of, snapshot
+from taskledger.integrations.beat_wire import Wire
+
+log = logging.getLogger(__name__)
+
+#: seconds after which the definitions are looked at again
+RESCAN_S = 30.0
+#: promises that are shorter follow upon one another in less time than anybody can tell: one in a while is told
+SHORT_S = 5.0
+#: a pause from which on beat has time for others; it wakes 10 ms early and then looks again and again
+REST_S = 0.05
+#: seconds that the end of beat may take longer, for what is still to be told
+FLUSH_S = 2.0
+#: characters of what an exception says
+MOST_TEXT = 2_000
+
+
+class Probe:
+    """What tells of one scheduler, from its start to its end."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self._scheduler = scheduler
+        self._pid = os.getpid()
+        self._reads_itself = reader_of(scheduler)
+        self._wire = Wire(scheduler.app, self._reads_itself, RESCAN_S)
+        self._is_online = self._is_offline = False
+        self._reason = "stopped"
+        self._failed: set[str] = set()
+        self._heap: Any = self
+        self._scanned_s = self._ticked_s = float("-inf")
+        for name, around in (("apply_async", self._apply_async), ("tick", self._tick), ("close", self._close)):
+            _wrap(scheduler, name, around)
+
+    def _apply_async(self, inner: Callable[..., Any], entry: Any, *args: Any, **options: Any) -> Any:
+        """Every scheduler sends through here, with the entry as it was before (celery/beat.py, apply_entry)."""
+        known = self._guarded(_what_is_due, entry, self._scheduler.app) or {}
+        began_s = time.perf_counter()
+        try:
+            result = inner(entry, *args, **options)
+        except Exception as error:
+            self._guarded(self._put, "beat-failed", known | _of_failure(error))
+            raise
+        publish_ms = round((time.perf_counter() - began_s) * 1000, 3)
+        self._guarded(self._sent, entry, known, result, publish_ms)
+        return result
+
+    def _sent(self, entry: Any, known: dict[str, Any], result: Any, publish_ms: float) -> None:
+        told = {"uuid": getattr(result, "id", None), "publish_ms": publish_ms, "prev_run": dues.last_run_of(entry)}
+        self._put(
+            "beat-sent", known | told | {"next_due": dues.next_after(entry, known.get("at"), self._scheduler.app)}
+        )
+
+    def _tick(self, inner: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Not before its first tick does a scheduler run: a second RedBeat waits for its lock in beat_init."""
+        self._guarded(self._begin)
+        try:
+            next_in = inner(*args, **options)
+        except Exception as error:
+            self._reason = _said(error)
+            raise
+        self._guarded(self._ticked, next_in)
+        return next_in
+
+    def _begin(self) -> None:
+        self._wire.is_resting = False
+        if self._is_online:
+            return
+        self._is_online = True
+        self._wire.start()
+        self._put("beat-online", _of_scheduler(self._scheduler))
+
+    def _ticked(self, next_in: float) -> None:
+        now_s = time.monotonic()
+        next_in = max(float(next_in or 0.0), 0.0)
+        self._look(now_s)
+        if next_in > REST_S and (next_in >= SHORT_S or now_s - self._ticked_s >= SHORT_S):
+            self._ticked_s = now_s
+            self._put("beat-tick", {"next_in": round(next_in, 3)})
+        self._wire.is_resting = next_in > REST_S
+
+    def _look(self, now_s: float) -> None:
+        """Have the definitions told: at first, when beat made its heap anew, and once in a while."""
+        heap = getattr(self._scheduler, "_heap", None)
+        if heap is self._heap and now_s - self._scanned_s < RESCAN_S:
+            return
+        self._heap, self._scanned_s = heap, now_s
+        self._wire.look(None if self._reads_itself else snapshot(self._scheduler))
+
+    def _close(self, inner: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Celery closes a scheduler twice where a signal ended it: in the handler, and after the loop."""
+        try:
+            return inner(*args, **options)
+        finally:
+            self._guarded(self._end)
+
+    def _end(self) -> None:
+        if not self._is_online or self._is_offline or self._pid != os.getpid():
+            return
+        self._is_offline = True
+        self._put("beat-offline", {"reason": self._reason})
+        self._wire.stop(FLUSH_S)
+
+    def _put(self, kind: str, fields: dict[str, Any]) -> None:
+        if self._pid == os.getpid():
+            self._wire.put(kind, fields)
+
+    def _guarded(self, function: Callable[..., Any], *args: Any) -> Any:
+        """What the function returns; None when it fails, which is said once, because beat must go on."""
+        try:
+            return function(*args)
+        except Exception:
+            level = logging.DEBUG if function.__name__ in self._failed else logging.WARNING
+            log.log(level, "beat goes on, but is not told of completely", exc_info=True)
+            self._failed.add(function.__name__)
+            return None
+
+
+def _wrap(scheduler: Any, name: str, around: Callable[..., Any]) -> None:
+    inner = getattr(scheduler, name)
+
+    @wraps(inner)
+    def wrapped(*args: Any, **options: Any) -> Any:
+        return around(inner, *args, **options)
+
+    setattr(scheduler, name, wrapped)
+
+
+def _what_is_due(entry: Any, app: Any) -> dict[str, Any]:
+    """What beat-sent and beat-failed have in common. `at` comes first: it is when beat began to send."""
+    at = time.time()
+    return {
+        "entry": str(entry.name),
+        "task": str(entry.task),
+        "at": at,
+        "due": dues.due_of_entry(entry, app),
+        "run_count": int(entry.total_run_count or 0) + 1,
+    }
+
+
+def _of_failure(error: Exception) -> dict[str, Any]:
+    cause = error.__cause__ or error.__context__
+    return {
+        "exception": type(error).__name__,
+        "message": str(error)[:MOST_TEXT],
+        "cause": None if cause is None else _said(cause),
+    }
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:MOST_TEXT]
+
+
+def _of_scheduler(scheduler: Any) -> dict[str, Any]:
+    conf, kind = scheduler.app.conf, type(scheduler)
+    return {
+        "sw_ver": celery.__version__,
+        "scheduler": f"{kind.__module__}.{kind.__qualname__}",
+        "max_interval": float(scheduler.max_interval),
+        "timezone": dues.zone_name(scheduler.app.timezone),
+        "enable_utc": bool(conf.enable_utc),
+        "beat_cron_starting_deadline": conf.beat_cron_starting_deadline,
+    }
