@@ -4,7 +4,6 @@ Reads only. Times are seconds since the epoch; None where nobody can tell.
 """
 
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
@@ -115,21 +114,21 @@ def due_after(schedule: Any, last_run_at: Any) -> float | None:
         return epoch(schedule.clocked_time)
     if not isinstance(last_run_at, datetime):
         return None
-    for before, remaining, after in _looks(schedule, last_run_at):
-        if remaining is None:
-            return None
-        if after - before < _HELD_UP:
-            break
+    before, remaining = _asked(schedule, last_run_at)
+    if remaining is None:
+        return None
     end = before.timestamp() + remaining.total_seconds() if _ARE_REAL else (before + remaining).timestamp()
     return round(end, 3)
 
 
-def _looks(schedule: Any, last_run_at: datetime) -> Iterator[tuple[datetime, timedelta | None, datetime]]:
-    """How long it is until then, and the clock before and after that was asked, which is not before its own look."""
-    aware = schedule.maybe_make_aware
+def _asked(schedule: Any, last_run_at: datetime) -> tuple[datetime, timedelta | None]:
+    """The clock, and how long it is from then until it is due: nobody must have come in between."""
     for _ in range(_LOOKS):
-        before = aware(schedule.now())
-        yield before, schedule.remaining_estimate(last_run_at), aware(schedule.now())
+        before = schedule.maybe_make_aware(schedule.now())
+        remaining = schedule.remaining_estimate(last_run_at)
+        if schedule.maybe_make_aware(schedule.now()) - before < _HELD_UP:
+            break
+    return before, remaining
 
 
 def due_of_entry(entry: Any, app: Any) -> float | None:
@@ -153,11 +152,9 @@ def _as_beat_asks(entry: Any, last_run_at: Any, app: Any) -> Any:
 
 def as_asked(schedule: Any, last_run_at: datetime, app: Any, *, is_model: bool) -> datetime:
     """Rows of a database come in whatever zone; a crontab with a zone turns to it first (tzcrontab.py)."""
-    if is_model:
-        last_run_at = maybe_make_aware(last_run_at).astimezone(app.timezone)
-    if type(schedule).__name__ == _ZONED:
-        return maybe_make_aware(last_run_at).astimezone(schedule.tz)
-    return last_run_at
+    zone = schedule.tz if type(schedule).__name__ == _ZONED else app.timezone if is_model else None
+    asked: datetime = maybe_make_aware(last_run_at)
+    return asked.astimezone(zone) if zone else last_run_at
 
 
 def last_run_of(entry: Any) -> float | None:

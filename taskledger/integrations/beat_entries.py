@@ -51,9 +51,9 @@ def reader_of(scheduler: Any) -> Callable[[], list[Row]] | None:
     return None
 
 
-def snapshot(scheduler: Any) -> list[Snapshot]:
+def snapshot(scheduler: Any, taken: Iterable[Any] = ()) -> list[Snapshot]:
     """What beat has in memory, from its heap: to ask for its `schedule` may read a file or forget a change."""
-    entries = [each[2] for each in getattr(scheduler, "_heap", None) or ()]
+    entries = [*taken, *(each[2] for each in getattr(scheduler, "_heap", None) or ())]
     return [Snapshot(scheduler.app, entry, _explicit(entry, scheduler.app)) for entry in entries]
 
 

@@ -38,6 +38,7 @@ class Probe:
         self._is_online = self._is_offline = False
         self._reason = "stopped"
         self._failed: set[str] = set()
+        #: the heap whose entries are known; this object itself stands for none
         self._heap: Any = self
         self._scanned_s = self._ticked_s = float("-inf")
         for name, around in (("apply_async", self._apply_async), ("tick", self._tick), ("close", self._close)):
@@ -46,6 +47,7 @@ class Probe:
     def _apply_async(self, inner: Callable[..., Any], entry: Any, *args: Any, **options: Any) -> Any:
         """Every scheduler sends through here, with the entry as it was before (celery/beat.py, apply_entry)."""
         known = self._guarded(_what_is_due, entry, self._scheduler.app) or {}
+        self._guarded(self._look, [entry])
         began_s = time.perf_counter()
         try:
             result = inner(entry, *args, **options)
@@ -82,21 +84,25 @@ class Probe:
         self._put("beat-online", _of_scheduler(self._scheduler))
 
     def _ticked(self, next_in: float) -> None:
-        now_s = time.monotonic()
-        next_in = max(float(next_in or 0.0), 0.0)
-        self._look(now_s)
+        next_in, now_s = max(float(next_in or 0.0), 0.0), time.monotonic()
+        if now_s - self._scanned_s >= RESCAN_S:
+            self._heap = self
+        self._look([])
         if next_in > REST_S and (next_in >= SHORT_S or now_s - self._ticked_s >= SHORT_S):
             self._ticked_s = now_s
             self._put("beat-tick", {"next_in": round(next_in, 3)})
         self._wire.is_resting = next_in > REST_S
 
-    def _look(self, now_s: float) -> None:
-        """Have the definitions told: at first, when beat made its heap anew, and once in a while."""
+    def _look(self, taken: list[Any]) -> None:
+        """Have the definitions looked at where beat made its heap anew; without what it has `taken` out, it is not all.
+
+        Schedulers with a store of their own (RedBeat) have no heap.
+        """
         heap = getattr(self._scheduler, "_heap", None)
-        if heap is self._heap and now_s - self._scanned_s < RESCAN_S:
+        if heap is self._heap:
             return
-        self._heap, self._scanned_s = heap, now_s
-        self._wire.look(None if self._reads_itself else snapshot(self._scheduler))
+        self._heap, self._scanned_s = heap, time.monotonic()
+        self._wire.look(None if self._reads_itself else snapshot(self._scheduler, taken))
 
     def _close(self, inner: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Celery closes a scheduler twice where a signal ended it: in the handler, and after the loop."""
