@@ -118,7 +118,8 @@ def due_after(schedule: Any, last_run_at: Any) -> float | None:
     if remaining is None:
         return None
     end = before.timestamp() + remaining.total_seconds() if _ARE_REAL else (before + remaining).timestamp()
-    return round(end, 3)
+    # A crontab's are whole minutes; between our look at the clock and Celery's there were some microseconds.
+    return float(round(end)) if isinstance(schedule, crontab) else round(end, 6)
 
 
 def _asked(schedule: Any, last_run_at: datetime) -> tuple[datetime, timedelta | None]:
@@ -132,15 +133,19 @@ def _asked(schedule: Any, last_run_at: datetime) -> tuple[datetime, timedelta | 
 
 
 def due_of_entry(entry: Any, app: Any) -> float | None:
-    """When this entry is due, or was, that beat is about to send."""
-    return due_after(entry.schedule, _as_beat_asks(entry, entry.last_run_at, app))
+    """When this entry is due, or was, that beat is about to send; None where its schedule cannot tell."""
+    with suppress(Exception):
+        return due_after(entry.schedule, _as_beat_asks(entry, entry.last_run_at, app))
+    return None
 
 
 def next_after(entry: Any, at: float | None, app: Any) -> float | None:
     """When it is due again after it was sent at that time; None if never, or unknown."""
     if at is None or is_clocked(entry.schedule) or getattr(getattr(entry, "model", None), "one_off", False):
         return None
-    return due_after(entry.schedule, _as_beat_asks(entry, datetime.fromtimestamp(at, app.timezone), app))
+    with suppress(Exception):
+        return due_after(entry.schedule, _as_beat_asks(entry, datetime.fromtimestamp(at, app.timezone), app))
+    return None
 
 
 def _as_beat_asks(entry: Any, last_run_at: Any, app: Any) -> Any:

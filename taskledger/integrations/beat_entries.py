@@ -59,11 +59,7 @@ def snapshot(scheduler: Any, taken: Iterable[Any] = ()) -> list[Snapshot]:
 
 def _explicit(entry: Any, app: Any) -> float | None:
     """Schedules with a mind of their own may not like to be asked in two threads at a time."""
-    if dues.is_reckoned(entry.schedule):
-        return None
-    with suppress(Exception):
-        return dues.due_of_entry(entry, app)
-    return None
+    return None if dues.is_reckoned(entry.schedule) else dues.due_of_entry(entry, app)
 
 
 def rows_of(snapshots: Iterable[Snapshot]) -> list[Row]:
