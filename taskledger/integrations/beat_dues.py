@@ -139,9 +139,9 @@ def due_of_entry(entry: Any, app: Any) -> float | None:
     return None
 
 
-def next_after(entry: Any, at: float | None, app: Any) -> float | None:
+def next_after(entry: Any, at: float, app: Any) -> float | None:
     """When it is due again after it was sent at that time; None if never, or unknown."""
-    if at is None or is_clocked(entry.schedule) or getattr(getattr(entry, "model", None), "one_off", False):
+    if is_clocked(entry.schedule) or getattr(getattr(entry, "model", None), "one_off", False):
         return None
     with suppress(Exception):
         return due_after(entry.schedule, _as_beat_asks(entry, datetime.fromtimestamp(at, app.timezone), app))

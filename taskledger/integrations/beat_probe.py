@@ -4,14 +4,14 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import celery
 
 from taskledger.integrations import beat_dues as dues
 from taskledger.integrations.beat_entries import reader_of, snapshot
-from taskledger.integrations.beat_wire import Wire
+from taskledger.integrations.beat_wire import Fields, Wire
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +31,13 @@ class Probe:
     """What tells of one scheduler, from its start to its end."""
 
     def __init__(self, scheduler: Any) -> None:
-        self._scheduler = scheduler
+        self._scheduler, self._app = scheduler, scheduler.app
         self._pid = os.getpid()
         self._reads_itself = reader_of(scheduler)
         self._wire = Wire(scheduler.app, self._reads_itself, RESCAN_S)
         self._is_online = self._is_offline = False
         self._reason = "stopped"
-        self._failed: set[str] = set()
+        self._complained: set[str] = set()
         #: the heap whose entries are known; this object itself stands for none
         self._heap: Any = self
         self._scanned_s = self._ticked_s = float("-inf")
@@ -46,23 +46,28 @@ class Probe:
 
     def _apply_async(self, inner: Callable[..., Any], entry: Any, *args: Any, **options: Any) -> Any:
         """Every scheduler sends through here, with the entry as it was before (celery/beat.py, apply_entry)."""
-        known = self._guarded(_what_is_due, entry, self._scheduler.app) or {}
+        at, began_s = time.time(), time.perf_counter()
+        due = self._guarded(self._explicit, dues.due_of_entry, entry)
         self._guarded(self._look, [entry])
-        began_s = time.perf_counter()
         try:
             result = inner(entry, *args, **options)
         except Exception as error:
-            self._guarded(self._put, "beat-failed", known | _of_failure(error))
+            self._guarded(self._failed, entry, at, due, error)
             raise
-        publish_ms = round((time.perf_counter() - began_s) * 1000, 3)
-        self._guarded(self._sent, entry, known, result, publish_ms)
+        self._guarded(self._sent, entry, at, due, result, time.perf_counter() - began_s)
         return result
 
-    def _sent(self, entry: Any, known: dict[str, Any], result: Any, publish_ms: float) -> None:
-        told = {"uuid": getattr(result, "id", None), "publish_ms": publish_ms, "prev_run": dues.last_run_of(entry)}
-        self._put(
-            "beat-sent", known | told | {"next_due": dues.next_after(entry, known.get("at"), self._scheduler.app)}
-        )
+    def _failed(self, entry: Any, at: float, due: float | None, error: Exception) -> None:
+        self._put("beat-failed", partial(_of_entry, self._app, entry, at, due, _of_error(error)))
+
+    def _sent(self, entry: Any, at: float, due: float | None, result: Any, publish_s: float) -> None:
+        told = {"uuid": getattr(result, "id", None), "publish_ms": round(publish_s * 1000, 3)}
+        told["next_due"] = self._explicit(dues.next_after, entry, at)
+        self._put("beat-sent", partial(_of_send, self._app, entry, at, due, told))
+
+    def _explicit(self, when: Callable[..., float | None], entry: Any, *args: Any) -> float | None:
+        """Where only an entry's schedule can tell it is asked at once; all others when beat rests."""
+        return None if dues.is_reckoned(entry.schedule) else when(entry, *args, self._app)
 
     def _tick(self, inner: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Not before its first tick does a scheduler run: a second RedBeat waits for its lock in beat_init."""
@@ -70,10 +75,13 @@ class Probe:
         try:
             next_in = inner(*args, **options)
         except Exception as error:
-            self._reason = _said(error)
+            self._guarded(self._ended_by, error)
             raise
         self._guarded(self._ticked, next_in)
         return next_in
+
+    def _ended_by(self, error: Exception) -> None:
+        self._reason = _said(error)
 
     def _begin(self) -> None:
         self._wire.is_resting = False
@@ -118,7 +126,7 @@ class Probe:
         self._put("beat-offline", {"reason": self._reason})
         self._wire.stop(FLUSH_S)
 
-    def _put(self, kind: str, fields: dict[str, Any]) -> None:
+    def _put(self, kind: str, fields: Fields) -> None:
         if self._pid == os.getpid():
             self._wire.put(kind, fields)
 
@@ -127,9 +135,9 @@ class Probe:
         try:
             return function(*args)
         except Exception:
-            level = logging.DEBUG if function.__name__ in self._failed else logging.WARNING
+            level = logging.DEBUG if function.__name__ in self._complained else logging.WARNING
             log.log(level, "beat goes on, but is not told of completely", exc_info=True)
-            self._failed.add(function.__name__)
+            self._complained.add(function.__name__)
             return None
 
 
@@ -143,19 +151,26 @@ def _wrap(scheduler: Any, name: str, around: Callable[..., Any]) -> None:
     setattr(scheduler, name, wrapped)
 
 
-def _what_is_due(entry: Any, app: Any) -> dict[str, Any]:
-    """What beat-sent and beat-failed have in common. `at` comes first: it is when beat began to send."""
-    at = time.time()
+def _of_send(app: Any, entry: Any, at: float, due: float | None, told: dict[str, Any]) -> dict[str, Any]:
+    made = _of_entry(app, entry, at, due, told) | {"prev_run": dues.last_run_of(entry)}
+    if dues.is_reckoned(entry.schedule):
+        made["next_due"] = dues.next_after(entry, at, app)
+    return made
+
+
+def _of_entry(app: Any, entry: Any, at: float, due: float | None, told: dict[str, Any]) -> dict[str, Any]:
+    """What is told of a send and of a failure, and what is `told` of either. `at` is when beat began to send."""
     return {
         "entry": str(entry.name),
         "task": str(entry.task),
         "at": at,
-        "due": dues.due_of_entry(entry, app),
+        "due": dues.due_of_entry(entry, app) if dues.is_reckoned(entry.schedule) else due,
         "run_count": int(entry.total_run_count or 0) + 1,
+        **told,
     }
 
 
-def _of_failure(error: Exception) -> dict[str, Any]:
+def _of_error(error: Exception) -> dict[str, Any]:
     cause = error.__cause__ or error.__context__
     return {
         "exception": type(error).__name__,

@@ -36,13 +36,17 @@ SETTLE_S = 5.0
 PATIENCE_S, LOOK_S = 5.0, 0.05
 
 
+#: what an event says, or what makes it of what was put down, when there is time
+Fields = dict[str, Any] | Callable[[], dict[str, Any]]
+
+
 class Item(NamedTuple):
     """An event that is to be told; `dropped` is how many had been thrown away when it happened."""
 
     kind: str
     at: float
     dropped: int
-    fields: dict[str, Any]
+    fields: Fields
 
 
 class Look(NamedTuple):
@@ -71,7 +75,7 @@ class Wire:
     def start(self) -> None:
         self._thread.start()
 
-    def put(self, kind: str, fields: dict[str, Any]) -> None:
+    def put(self, kind: str, fields: Fields) -> None:
         """Never waits; where too much waits already, it is thrown away and counted."""
         if self._queue.qsize() >= MOST_WAITING:
             self._dropped += 1
@@ -140,7 +144,7 @@ class Wire:
             "dropped": item.dropped,
             "utcoffset": utcoffset(),
             "clock": self._app.clock.forward(),
-            **item.fields,
+            **(item.fields() if callable(item.fields) else item.fields),
         }
 
     def _deliver(self, event: dict[str, Any]) -> None:
