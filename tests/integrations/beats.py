@@ -17,6 +17,8 @@ from kombu import Connection, Exchange, Queue
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+#: the Python whose Celery runs beat: another one shows that the probe goes with its version
+PYTHON = os.environ.get("TASKLEDGER_TEST_BEAT_PYTHON") or sys.executable
 #: seconds for beat to start, and to do what is waited for
 PATIENCE_S = 60
 #: what a beat that was asked to stop may take; Celery's own thread for remote control takes up to three
@@ -90,13 +92,13 @@ class Beat(Listener):
 
     def run(self, code: str) -> str:
         """Run that in the project's folder; what it prints."""
-        command = [sys.executable, "-W", "ignore", "-c", code]
+        command = [PYTHON, "-W", "ignore", "-c", code]
         done = subprocess.run(command, env=self.environ, cwd=self.folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def start(self, *options: str) -> None:
-        command = [sys.executable, "-m", "celery", "-A", "beatproj", *(options or ("beat",)), "-l", "INFO"]
+        command = [PYTHON, "-m", "celery", "-A", "beatproj", *(options or ("beat",)), "-l", "INFO"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, env=self.environ, cwd=self.folder, stdout=log, stderr=log, start_new_session=True

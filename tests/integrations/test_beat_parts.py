@@ -218,14 +218,14 @@ def test_bounded(redis_url: str, app: Celery, monkeypatch: pytest.MonkeyPatch) -
 class TestBeatGoesOn:
     """A scheduler whose every property but those that beat itself uses is missing or broken."""
 
-    class Speechless(Exception):
+    class SpeechlessError(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no words")
 
     class Failing(Scheduler):
         def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **options: Any) -> Any:
             if entry is None:
-                raise TestBeatGoesOn.Speechless
+                raise TestBeatGoesOn.SpeechlessError
             return entry
 
         def tick(self) -> Any:  # type: ignore[override]
@@ -239,7 +239,7 @@ class TestBeatGoesOn:
         strange = object()
 
         assert scheduler.apply_async(strange) is strange
-        with pytest.raises(self.Speechless):
+        with pytest.raises(self.SpeechlessError):
             scheduler.apply_async(None)
         assert scheduler.tick() == "soon"
         scheduler.close()
