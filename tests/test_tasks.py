@@ -34,7 +34,7 @@ def test_the_usual_life():
 
 
 def test_what_beat_sent_waits_under_its_name():
-    """Of a task that only beat's probe told of it is known what it is and since when it waits; later events add to it."""
+    """Of a task that only beat's probe told of, its name and since when it waits are known; later events add to it."""
     told = raw("beat-sent", NOON - 0.5, uuid=TASK, task="billing.charge", entry="nightly", hostname="gen9@beat")
 
     waiting, done = made(told), made(told, *succeeded()[1:])
