@@ -24,6 +24,7 @@ from taskledger.ledger.labels import Labels
 from taskledger.ledger.schedule_facts import Heard
 from taskledger.ledger.schedule_judge import Cluster, gather, has_due, judged, scope_of
 from taskledger.ledger.schedule_known import Beats, Known
+from taskledger.ledger.schedule_runs import with_run_flags
 from taskledger.ledger.schedule_ticks import Outcomes, Tasks, final, final_ticks, notes_of, tasks_of, unsettled
 from taskledger.schedule_words import expression, words
 from taskledger.schedules import Clocked, Definition, Interval, Unverifiable, step
@@ -55,7 +56,12 @@ def schedule(ledger: Ledger, name: str, now_at: int, *, ticks: int = 200, at: in
     with ledger.read() as connection:
         asked = replace(_asked(connection, now_at, ticks, at), is_whole=True)
         mine = [entry for entry in asked.entries if entry.name == name][:1]
-        return next(iter(_rows(connection, ledger.labels, mine, asked)), None)
+        row = next(iter(_rows(connection, ledger.labels, mine, asked)), None)
+        if row is None or at is not None:
+            return row
+        most_s = mine[0].settings.max_runtime_s
+        told = with_run_flags(connection, mine[0].cluster_id, row.ticks, most_s, now_at)
+        return replace(row, ticks=tuple(told))
 
 
 @dataclass(frozen=True, slots=True)
