@@ -15,6 +15,8 @@ from taskledger_web.view import View, page_range, recorder_status, view
 blueprint = Blueprint("overview", __name__)
 #: entries, groups and workers that are shown; the rest is a link away
 _MOST = 8
+#: due times of an entry that are shown
+_FEW = 16
 _DAY = 86_400 * times.MICROS
 
 
@@ -43,8 +45,9 @@ def page() -> str:
         judged=judged[:_MOST],
         more_schedules=max(len(judged) - _MOST, 0),
         checks=_open_checks(status, workers, len(judged), seen) if seen.at is None else (),
-        strip=lambda row: strip.places(row.ticks[-16:], lambda at: times.absolute(at, seen.zone, seen.now_at)),
-        pitch=strip.PITCH,
+        strip=lambda row: strip.strip(
+            row.ticks[-_FEW:], lambda at: times.absolute(at, seen.zone, seen.now_at), line=_FEW
+        ),
         marks=strip.MARKS,
         column_zone=times.zone_word(seen.zone, span.shown.from_at, span.shown.to_at),
         proof=proven.sentence(proof, seen),

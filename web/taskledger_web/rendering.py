@@ -66,6 +66,7 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
     "when": phrases.when,
     "when_full": phrases.when_full,
     "when_stamp": phrases.when_stamp,
+    "when_beside": phrases.when_beside,
     "ago": phrases.ago,
     "duration": times.duration,
     "number": phrases.number,
