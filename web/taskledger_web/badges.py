@@ -12,7 +12,7 @@ from taskledger_web.text import cut, visible
 from taskledger_web.view import view
 
 #: pixels that a character of 11 pixels takes, and the room beside a text
-_WIDE, _ROOM = 6.6, 12
+_WIDE, _ROOM = 6.2, 12
 #: due times that are looked at: the last that is decided may be some back
 _TICKS = 12
 #: word -> colour of its ground; white text on each has more than 4.5:1

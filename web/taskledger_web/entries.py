@@ -57,7 +57,7 @@ def counted(adherence: Adherence) -> str:
 
 
 def countdown(at: int, now_at: int) -> str:
-    """in 23 h 46 m; in 6 s; due now."""
+    """When it is due: in 23 h 46 m; in 6 s; due now."""
     seconds = (at - now_at) / times.MICROS
     if seconds < 1:
         return "due now"

@@ -17,6 +17,8 @@ CARRIED = ("from", "to", "tz", "at")
 _PLACES = ("after", "before", "good")
 #: what may be as long as a search; every other parameter is a time, a number or a word
 _TEXTS = ("q", "good", "id", "name")
+#: what `/schedules/…` means beside an entry's name
+_PAGES_OF_SCHEDULES = ("dst", "settings")
 #: characters
 _LONGEST = 100
 _SAFE = ":,*/@"
@@ -61,7 +63,9 @@ def task(task_id: str) -> str:
 
 
 def schedule(name: str) -> str:
-    """The page of a schedule entry."""
+    """The page of a schedule entry. A name that is a page of its own under `/schedules` is a parameter."""
+    if name in _PAGES_OF_SCHEDULES:
+        return to("schedules.by_parameter", name=name)
     return _of_name("schedules.entry", "schedules.by_parameter", name, "name")
 
 

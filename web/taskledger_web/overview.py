@@ -6,10 +6,10 @@ from flask import Blueprint, render_template
 
 from taskledger.ledger import query
 from taskledger.ledger.answers import Bucket, Coverage, RecorderStatus, ScheduleRow, Span, WorkerRow
-from taskledger_web import histograms, links, moments, problems, proven, setup, strip, times
+from taskledger_web import entries, histograms, links, moments, problems, proven, setup, strip, times
 from taskledger_web.asking import ask
+from taskledger_web.entries import Judged
 from taskledger_web.span import Range
-from taskledger_web.strip import Verdict
 from taskledger_web.view import View, page_range, recorder_status, view
 
 blueprint = Blueprint("overview", __name__)
@@ -32,8 +32,9 @@ def page() -> str:
     groups = ask(query.failure_groups, span.asked, parts=24)
     workers = moments.workers_seen()
     # Verdicts are about due times of their own: what was judged by a moment is not told again.
-    judged = _judged(ask(query.schedules, seen.now_at, ticks=30) if seen.at is None else ())
-    found = problems.find(status, proof, groups, workers, judged, seen)
+    judged = _judged(ask(query.schedules, seen.now_at, ticks=30) if seen.at is None else (), seen)
+    findings = ask(query.findings, seen.now_at) if seen.at is None else ()
+    found = problems.find(status, proof, groups, workers, judged, findings, seen)
     return render_template(
         "overview.html",
         problems=found,
@@ -71,11 +72,15 @@ def _open_checks(status: RecorderStatus, workers: Sequence[WorkerRow], entries: 
     return [check for check in checks if check.is_done is False and check.name != setup.RECORDER]
 
 
-def _judged(rows: tuple[ScheduleRow, ...]) -> list[tuple[ScheduleRow, Verdict]]:
+def _judged(rows: tuple[ScheduleRow, ...], seen: View) -> list[Judged]:
     """Problems first, then what is due next."""
-    never = times.LATEST
-    judged = [(row, strip.verdict(row)) for row in rows]
-    return sorted(judged, key=lambda pair: (-pair[1].mark.rank, pair[0].next_due_at or never, pair[0].name))
+    judged = entries.judged(rows, seen.now_at)
+    return sorted(judged, key=lambda pair: _place(pair, seen))
+
+
+def _place(pair: Judged, seen: View) -> tuple[bool, int, int]:
+    row, verdict = pair
+    return entries.is_muted(row, seen.now_at), -verdict.mark.rank, row.next_due_at or times.LATEST
 
 
 def _throughput(asked: Range, coverage: Coverage, drawn: Coverage, seen: View) -> dict[str, object]:

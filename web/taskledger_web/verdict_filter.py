@@ -86,7 +86,9 @@ def read(verdict: str, text: str) -> Asked:
 def chosen(pairs: Iterable[Judged], asked: Asked) -> list[Judged]:
     """The entries that have one of the verdicts, and the text in their name or their task's."""
     tests = [CHOICES[token][1] for token in asked.tokens]
-    return [pair for pair in pairs if _matches(pair[0], asked.text) and (not tests or any(test(pair) for test in tests))]
+    return [
+        pair for pair in pairs if _matches(pair[0], asked.text) and (not tests or any(test(pair) for test in tests))
+    ]
 
 
 def chips(pairs: Sequence[Judged], asked: Asked) -> list[Chip]:
