@@ -59,6 +59,19 @@ class Due:
     flag: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A clock is put forward by `by` microseconds at this instant; back, if that is less than nothing."""
+
+    at: int
+    by: int
+
+    @property
+    def over_at(self) -> int:
+        """The end of what the wall clock shows twice, or the instant itself where it skips."""
+        return self.at + max(0, -self.by)
+
+
 @lru_cache(maxsize=4096)
 def field_values(name: str, text: str) -> frozenset[int]:
     """The numbers a field stands for: `*/15`, `1-5`, `fri-mon` (wraps), `1,13,30-45/2`. ValueError in a sentence."""
@@ -124,6 +137,17 @@ def wall_at(at: int, zone: ZoneInfo) -> datetime:
 def instant_at(wall: datetime, zone: ZoneInfo) -> int:
     """The instant of a wall clock time: the first pass where it comes twice; as if it existed where it is skipped."""
     return _micros(wall) - _offset(wall, zone, 0)
+
+
+def changes(zone: ZoneInfo, from_at: int, to_at: int) -> Iterator[Change]:
+    """When the zone's clock is put forward or back in from_at <= t < to_at, earliest first."""
+    at = from_at
+    while at < to_at:
+        next_at = min(at + DAY, to_at)
+        before, after = _offset_at(at - SECOND, zone), _offset_at(next_at - SECOND, zone)
+        if before != after:
+            yield Change(_gap_end(at - SECOND, next_at - SECOND, zone), after - before)
+        at = next_at
 
 
 @lru_cache(maxsize=256)

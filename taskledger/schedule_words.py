@@ -1,9 +1,10 @@
 """A definition for people: in words ("every day at 03:00") and as a short expression ("0 3 * * *")."""
 
 from collections.abc import Collection, Iterable
+from datetime import datetime
 
-from taskledger.crontabs import FIELDS, Crontab, field_values
-from taskledger.schedules import Definition, Interval
+from taskledger.crontabs import FIELDS, Crontab, field_values, wall_at, zone_of
+from taskledger.schedules import Clocked, Definition, Interval
 
 #: times of day that are named one by one; more are described by their minutes and hours
 MOST_TIMES = 4
@@ -24,6 +25,9 @@ def words(definition: Definition) -> str:
         number, _, unit = _in_units(definition.every_s)
         every = f"every {unit}" if number == "1" else f"every {number} {unit}s"
         return f"{every}, cut to the full {_resolution(definition.every_s)}" if definition.relative else every
+    if isinstance(definition, Clocked):
+        wall = _moment(definition)
+        return f"once, on {wall.day} {MONTHS[wall.month - 1]} {wall:%Y at %H:%M:%S}".removesuffix(":00")
     return f"{definition.text} (due times not known)"
 
 
@@ -34,7 +38,11 @@ def expression(definition: Definition) -> str:
     if isinstance(definition, Interval):
         number, short, _ = _in_units(definition.every_s)
         return f"every {number} {short}"
-    return definition.text
+    return f"{_moment(definition):%Y-%m-%d %H:%M:%S}" if isinstance(definition, Clocked) else definition.text
+
+
+def _moment(definition: Clocked) -> datetime:
+    return wall_at(definition.at, zone_of(definition.tz))
 
 
 def _in_units(every_s: float) -> tuple[str, str, str]:

@@ -8,10 +8,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from taskledger import crontabs
-from taskledger.crontabs import US, Crontab
+from taskledger.crontabs import SECOND, US, Crontab
 
 #: least seconds, and the unit to which a relative interval of that size is cut (celery/utils/time.py, delta_resolution)
 _RESOLUTIONS = ((86_400, timedelta(days=1)), (3_600, timedelta(hours=1)), (60, timedelta(minutes=1)))
+
+#: a clock's time is told for the years up to 9000, with room for every zone
+MOST_CLOCKED_S = 220_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +27,26 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class Clocked:
+    """Once, at that moment (django-celery-beat's ClockedSchedule); its JSON shape has `at` in seconds, as events do."""
+
+    at: int
+    tz: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
 class Unverifiable:
-    """A schedule whose due times only its own code knows: solar, a custom class. Fires can be listed, not judged."""
+    """A schedule whose due times only its own code knows: solar, rrule, a custom class.
+
+    Its fires are judged by the due times that beat announced (`Facts.explicit_dues`); without any they are listed only.
+    """
 
     kind: str
     text: str
     tz: str = "UTC"
 
 
-Definition = Crontab | Interval | Unverifiable
+Definition = Crontab | Interval | Clocked | Unverifiable
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +152,13 @@ def parse(schedule: Mapping[str, Any]) -> Definition:
             return crontabs.check(Crontab(**{key: str(value) for key, value in _known(Crontab, values).items()}))
         case "interval":
             return _interval(float(values["every"]), str(values.get("tz", "UTC")), bool(values.get("relative", False)))
+        case "clocked":
+            return _clocked(float(values["at"]), str(values.get("tz", "UTC")))
         case "unverifiable":
             return Unverifiable(**_known(Unverifiable, values))
         case kind:
-            return Unverifiable(str(kind), json.dumps(values, sort_keys=True), str(values.get("tz", "UTC")))
+            text = str(values.get("text") or json.dumps(values, sort_keys=True))
+            return Unverifiable(str(kind), text, str(values.get("tz", "UTC")))
 
 
 def as_json(definition: Definition) -> dict[str, Any]:
@@ -151,6 +168,8 @@ def as_json(definition: Definition) -> dict[str, Any]:
     if isinstance(definition, Interval):
         shape: dict[str, Any] = {"type": "interval", "every": definition.every_s, "tz": definition.tz}
         return shape | ({"relative": True} if definition.relative else {})
+    if isinstance(definition, Clocked):
+        return {"type": "clocked", "at": definition.at / SECOND, "tz": definition.tz}
     return {"type": "unverifiable"} | asdict(definition)
 
 
@@ -178,6 +197,13 @@ def _interval(every_s: float, tz: str, relative: bool) -> Definition:
         # Beat sends such an entry as fast as it can, or never: there is no due time to hold it to.
         return Unverifiable("interval", f"every {every_s:g} s", tz)
     return Interval(every_s, tz, relative)
+
+
+def _clocked(at_s: float, tz: str) -> Definition:
+    crontabs.zone_of(tz)
+    if not abs(at_s) < MOST_CLOCKED_S:
+        return Unverifiable("clocked", f"once, {at_s:g} s after 1970", tz)
+    return Clocked(round(at_s * SECOND), tz)
 
 
 def _cut(wall: datetime, every_s: float) -> datetime:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from taskledger import crontabs, schedules
 from taskledger.crontabs import FIELDS, Crontab
 from taskledger.schedule_words import expression, words
-from taskledger.schedules import Entry, Interval, Sent, Unverifiable
+from taskledger.schedules import Clocked, Entry, Interval, Sent, Unverifiable
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
@@ -221,6 +221,7 @@ DEFINITIONS = [
     Crontab("*/15", day_of_week="mon-fri", tz="Asia/Kolkata"),
     Interval(10.0),
     Interval(5400.0, "Europe/Berlin", relative=True),
+    Clocked(1_795_323_570_330_000, "America/New_York"),
     Unverifiable("solar", "sunset at 50, 8"),
 ]
 
@@ -309,6 +310,8 @@ def test_entries_are_alike_when_their_sends_cannot_be_told_apart() -> None:
         (Interval(5400, relative=True), "every 90 min", "every 90 minutes, cut to the full hour"),
         (Interval(0.5), "every 0.5 s", "every 0.5 seconds"),
         (Unverifiable("solar", "sunset"), "sunset", "sunset (due times not known)"),
+        (Clocked(micros("2026-05-02T04:59:30Z"), "Asia/Tokyo"), "2026-05-02 13:59:30", "once, on 2 May 2026 at 13:59:30"),
+        (Clocked(micros("2026-11-22T04:00:00Z")), "2026-11-22 04:00:00", "once, on 22 November 2026 at 04:00"),
     ],
 )  # fmt: skip
 def test_a_definition_has_words_and_an_expression(definition: schedules.Definition, short: str, long: str) -> None:
