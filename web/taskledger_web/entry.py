@@ -60,6 +60,7 @@ def _page(name: str, form: Form | None) -> str:
         spread=dues.spread(row.ticks),
         history=ask(query.schedule_history, name),
         next_dues=_next_dues(row),
+        changes=ask(query.clock_changes, seen.now_at, entry=name),
         form=form or expectations.shown(row.settings, seen.now_at),
         mutes=expectations.MUTES,
         badge=url_for("schedules.badge", name=name),

@@ -1,5 +1,6 @@
 """The named questions: each takes an open ledger and answers with frozen values; no SQL leaves this package."""
 
+from taskledger.ledger.query.clock_changes import clock_changes
 from taskledger.ledger.query.completeness import completeness, gaps
 from taskledger.ledger.query.failures import failure_group, failure_groups
 from taskledger.ledger.query.health import event_counts, quarantine_count, quarantined, stats
@@ -11,6 +12,7 @@ from taskledger.ledger.query.workers import worker, workers, workers_at
 from taskledger.ledger.schedule_store import schedule, schedules
 
 __all__ = [
+    "clock_changes",
     "clusters",
     "completeness",
     "count_tasks",
