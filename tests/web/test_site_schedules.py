@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 import story
@@ -174,7 +174,7 @@ def test_a_badge_can_be_shown_anywhere(client: FlaskClient, name: str, word: str
 
     assert (answer.status_code, answer.content_type) == (200, "image/svg+xml")
     assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
-    assert ElementTree.fromstring(answer.text).attrib["aria-label"] == f"{name}: {word}"
+    assert ET.fromstring(answer.text).attrib["aria-label"] == f"{name}: {word}"
 
 
 def test_a_badge_of_a_hostile_name_is_still_a_picture(client: FlaskClient) -> None:
@@ -182,7 +182,7 @@ def test_a_badge_of_a_hostile_name_is_still_a_picture(client: FlaskClient) -> No
     answer = client.get("/badge/<script>%00&%22%E2%80%AE.svg")
 
     assert answer.status_code == 404
-    assert ElementTree.fromstring(answer.text).attrib["aria-label"].endswith(": no such entry")
+    assert ET.fromstring(answer.text).attrib["aria-label"].endswith(": no such entry")
 
 
 def test_an_entry_called_as_a_page_has_its_own(site: Visit, sqlite_url: str) -> None:

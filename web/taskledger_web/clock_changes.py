@@ -44,7 +44,7 @@ def page() -> str:
         changes=grouped(told),
         touched=len({one.entry for one in told}),
         entries=len(entries),
-        zones=sorted({row.timezone for row in entries}),
+        in_zones=sorted({row.timezone for row in entries}),
         days=LOOK_AHEAD_DAYS,
         advice=ADVICE,
         column_zone=seen.zone_word,

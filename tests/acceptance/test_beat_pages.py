@@ -1,0 +1,97 @@
+"""Beat stopped, and the recorder stopped: what the site shows of the same due times, and how `check beat` ends."""
+
+import re
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from crew import Crew, crew, until
+from playwright.sync_api import Page, sync_playwright
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.browser, pytest.mark.timeout(300)]
+ENTRY = "every-2s"
+#: due times that are spoiled
+SPOILED = 3
+
+
+@pytest.fixture
+def page(chromium):
+    """A page of a real browser."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield browser.new_page()
+        browser.close()
+
+
+@pytest.fixture
+def scene(redis_url, sqlite_url, tmp_path):
+    """A recorder, a worker and a beat that sends every two seconds."""
+    with crew(redis_url, sqlite_url, tmp_path) as run:
+        run.record()
+        run.worker("w1")
+        run.workers_are_up(1)
+        run.beat()
+        yield run
+
+
+def marks(page: Page) -> Counter[str]:
+    """How many marks of each kind the entry's strip has on the list."""
+    page.reload()
+    uses = page.locator(f"tr[data-key='{ENTRY}'] .strip use").evaluate_all("all => all.map(one => one.href.baseVal)")
+    return Counter(use.removeprefix("#k-") for use in uses)
+
+
+def shown(page: Page, symbol: str, number: int) -> bool:
+    """Whether so many marks of that kind are there."""
+    return marks(page)[symbol] >= number
+
+
+def sent(run: Crew) -> int:
+    """How often beat says that it sent the entry."""
+    return (run.folder / "beat.log").read_text(errors="replace").count(f"Sending due task {ENTRY}")
+
+
+def check(run: Crew, *more: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "taskledger", "check", "beat", "--entry", ENTRY, "--since", "-10m", *more]
+    return subprocess.run(command, env=run.environ, cwd=run.folder, capture_output=True, text=True, check=False)
+
+
+def test_item_10_beat_stopped(scene, page):
+    """10. Three due times without beat: three outlined marks, the verdict says that beat was not running, exit 1."""
+    page.goto(f"{scene.web()}/schedules")
+    until(lambda: shown(page, "ontime", 4), f"due times are on time; {marks(page)}\n{scene.log('record')}", 60)
+    assert marks(page)["missed"] == 0
+
+    assert scene.stop("beat") == 0
+    until(lambda: shown(page, "missed", SPOILED), "three due times are shown as missed", 60)
+
+    row = page.locator(f"tr[data-key='{ENTRY}']")
+    assert row.locator(".state").inner_text() == "Missed"
+    assert re.search(r"beat (was|may) not (running|have been running)", page.locator("main").inner_text())
+    mark = row.locator("use[href='#k-missed']").first
+    assert mark.evaluate("use => getComputedStyle(document.querySelector('#k-missed path')).fill") == "none"
+    done = check(scene)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "missed" in done.stdout
+
+
+def test_item_11_recorder_stopped(scene, page):
+    """11. Three due times without the recorder: hatched, called not known, none of them missed; exit 3."""
+    page.goto(f"{scene.web()}/schedules")
+    until(lambda: shown(page, "ontime", 4), f"due times are on time; {marks(page)}\n{scene.log('record')}", 60)
+
+    assert scene.stop("record", timeout_s=20) == 0
+    before = sent(scene)
+    until(lambda: sent(scene) > before + SPOILED, "beat went on sending", 30)
+    scene.record()
+    until(lambda: shown(page, "unknown", SPOILED), "the due times in between are hatched", 90)
+
+    found = marks(page)
+    assert found["missed"] == found["overdue"] == 0
+    row = page.locator(f"tr[data-key='{ENTRY}']")
+    assert "Not known" in row.inner_text() or "not known" in row.inner_text()
+    assert "issed" not in row.inner_text()
+    done = check(scene)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert "not known" in done.stdout or "unknown" in done.stdout
