@@ -65,17 +65,8 @@ def _tell_all(ctx: click.Context, ask: Asking, *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
-        titles = (
-            "Entry",
-            "Task",
-            "Due",
-            ask.titled("Last due"),
-            "Sent",
-            "Late by",
-            "Outcome",
-            ask.titled("Last fired"),
-        )
-        titles = (*titles, "30 days", ask.titled("Next due"))
+        dues = (ask.titled("Last due"), "Sent", "Late by", "Outcome", ask.titled("Last fired"))
+        titles = ("Entry", "Task", "Due", *dues, "30 days", ask.titled("Next due"))
         print_table(titles, (_schedule_line(ask, row) for row in rows))
     if not rows:
         note("No schedule is known: `celery -A APP taskledger record` reads it from the app.")
@@ -139,7 +130,7 @@ def _print_entry(ask: Asking, row: Any) -> None:
         ("Schedule", f"{row.expression} {row.timezone}: {row.words}"),
         ("Verdict", f"{verdict.mark.text}: {verdict.sentence}"),
         (ask.titled("Last fired"), ", ".join(filter(None, last))),
-        ("30 days", "; ".join(filter(None, counted)) if row.adherence else None),
+        ("30 days", "; ".join(filter(None, counted))),
         ("Median lateness", times.duration(row.median_lateness_s)),
         (ask.titled("Next due"), ask.moment(row.next_due_at) or ("" if row.enabled else "switched off")),
         ("Read from", f"{row.source}, {ask.moment(row.read_at)}"),

@@ -45,8 +45,10 @@ def left_out(adherence: Adherence | None) -> str:
     return ", ".join(f"{number:,} {word}" for number, word in counts if number)
 
 
-def counted(adherence: Adherence) -> str:
-    """28 on time, 1 late, 1 missed: what the percentage is made of."""
+def counted(adherence: Adherence | None) -> str:
+    """28 on time, 1 late, 1 missed: what the percentage is made of; empty where nobody counted."""
+    if adherence is None:
+        return ""
     counts = (
         (adherence.on_time, "on time"),
         (adherence.late, "late"),
