@@ -1,5 +1,7 @@
 """What the templates of schedules share: strips with their words, and the zone of their columns."""
 
+from functools import cache
+
 from taskledger.ledger.answers import ScheduleRow
 from taskledger_web import entries, strip, times
 from taskledger_web.strip import Strip
@@ -9,7 +11,9 @@ from taskledger_web.view import View
 def common(seen: View) -> dict[str, object]:
     """Names that the templates use."""
 
+    @cache
     def when(at: int) -> str:
+        # Many entries are due at the same times.
         return f"{times.absolute(at, seen.zone, seen.now_at)} {times.zone_word(seen.zone, at)}"
 
     def drawn(row: ScheduleRow) -> Strip:

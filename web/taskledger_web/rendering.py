@@ -7,7 +7,7 @@ from jinja2 import StrictUndefined
 
 from taskledger.errors import TaskledgerError
 from taskledger.ledger.answers import TaskRow
-from taskledger_web import links, moments, phrases, recorded, searching, span, text, times, words
+from taskledger_web import links, moments, phrases, recorded, searching, span, strip, text, times, words
 from taskledger_web.view import LOOK_BACK, page_range, recorder_status, view
 
 #: (endpoint, word, blueprint, key after g)
@@ -92,6 +92,7 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
     "word_of_related": words.of_related,
     "word_of_became": words.of_became,
     "word_of_worker": words.of_worker,
+    "strip_drawn": strip.drawn,
     "lateness": phrases.lateness,
     "sentence_case": phrases.sentence_case,
     "error_or_arguments": phrases.error_or_arguments,

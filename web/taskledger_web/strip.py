@@ -3,9 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+
+from markupsafe import Markup, escape
 
 from taskledger.ledger.answers import ScheduleRow, TickRow
 from taskledger_web import times
+from taskledger_web.text import visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +128,17 @@ PER_LINE = 33
 
 def mark_of(tick: TickRow) -> Mark:
     """One mark for two facts, and for being sent more than once; the worst one wins."""
-    if tick.fire in _FIRE and tick.outcome is None:
-        return MARKS[_FIRE[tick.fire]]
-    outcome = MARKS[_OUTCOME.get(tick.outcome or "unknown", "ontime")]
-    fire = MARKS[_FIRE.get(tick.fire, "late" if tick.fire == "late" else "ontime")]
-    often = MARKS["twice" if TWICE.intersection(tick.flags) else "ontime"]
-    return max(fire, outcome, often, key=lambda mark: mark.rank)
+    return _mark_of(tick.fire, tick.outcome, not TWICE.isdisjoint(tick.flags))
+
+
+@cache
+def _mark_of(fire: str, outcome: str | None, is_twice: bool) -> Mark:
+    if fire in _FIRE and outcome is None:
+        return MARKS[_FIRE[fire]]
+    became = MARKS[_OUTCOME.get(outcome or "unknown", "ontime")]
+    did = MARKS[_FIRE.get(fire, "late" if fire == "late" else "ontime")]
+    often = MARKS["twice" if is_twice else "ontime"]
+    return max(did, became, often, key=lambda mark: mark.rank)
 
 
 def strip(ticks: tuple[TickRow, ...], when: Callable[[int], str], *, line: int = PER_LINE) -> Strip:
@@ -138,6 +147,20 @@ def strip(ticks: tuple[TickRow, ...], when: Callable[[int], str], *, line: int =
     lines = max(-(-len(ticks) // line), 1)
     # All strips of a list are as wide as a whole line, so that none is drawn larger than its neighbours.
     return Strip(tuple(_places(ticks, spare, line, when)), line * PITCH, (lines - 1) * LINE + TALL)
+
+
+def drawn(strip: Strip, link: Callable[[str], str]) -> Markup:
+    """The marks as SVG. A list has thousands of them, so they are put together here rather than by a template."""
+    return Markup("\n".join(_drawn(place, link) for place in strip.places))  # noqa: S704  All text is escaped below.
+
+
+def _drawn(place: Place, link: Callable[[str], str]) -> str:
+    y = f' y="{place.y}"' if place.y else ""
+    use = f'<use href="#k-{place.mark.symbol}" x="{place.x}"{y} width="9" height="22"/>'
+    inside = f"<title>{escape(visible(place.title))}</title>{use}"
+    if place.task_id is None:
+        return f'<g role="img">{inside}</g>'
+    return f'<a href="{escape(visible(link(place.task_id)))}" tabindex="-1">{inside}</a>'
 
 
 def _places(ticks: tuple[TickRow, ...], spare: int, size: int, when: Callable[[int], str]) -> Iterator[Place]:

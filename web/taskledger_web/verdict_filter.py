@@ -1,6 +1,7 @@
 """Which entries a list of schedules shows: by what became of their due times, and by a part of their name."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -35,41 +36,35 @@ class Asked:
         return bool(self.tokens or self.text)
 
 
-def _fire(*fires: str) -> Callable[[Judged], bool]:
-    return lambda pair: any(tick.fire in fires for tick in pair[0].ticks)
-
-
-def _flag(flag: str) -> Callable[[Judged], bool]:
-    return lambda pair: any(flag in tick.flags for tick in pair[0].ticks)
-
-
-def _mark(symbol: str) -> Callable[[Judged], bool]:
-    return lambda pair: any(strip.mark_of(tick).symbol == symbol for tick in pair[0].ticks)
-
-
-def _is_not_ok(pair: Judged) -> bool:
-    row, verdict = pair
-    return bool(row.findings) or verdict.mark.rank >= MARKS["late"].rank
-
-
-def _never_fired(pair: Judged) -> bool:
-    row = pair[0]
-    return row.last_fired_at is None and not any(tick.fired_at is not None for tick in row.ticks)
-
-
-#: what `verdict=` may name -> (its word, which entries it means); the names are those of beat.md
-CHOICES: dict[str, tuple[str, Callable[[Judged], bool]]] = {
-    "not_ok": ("Not OK", _is_not_ok),
-    "missed": ("Missed", _fire("missed", "overdue")),
-    "failed_to_send": ("Failed to send", _fire("failed_to_send")),
-    "failed": ("Failed", _mark("failed")),
-    "not_received": ("Not received", _mark("notreceived")),
-    "late": ("Late", _fire("late")),
-    "duplicate": ("Duplicates", _flag("duplicate")),
-    "two_beats": ("Two beats", _flag("two_beats")),
-    "unknown": ("Not known", _fire("unknown")),
-    "never_fired": ("Never fired", _never_fired),
+#: what `verdict=` may name -> its word; the names are those of beat.md
+CHOICES = {
+    "not_ok": "Not OK",
+    "missed": "Missed",
+    "failed_to_send": "Failed to send",
+    "failed": "Failed",
+    "not_received": "Not received",
+    "late": "Late",
+    "duplicate": "Duplicates",
+    "two_beats": "Two beats",
+    "unknown": "Not known",
+    "never_fired": "Never fired",
 }
+#: what a mark adds to what beat did
+_MARKS = {"failed": "failed", "notreceived": "not_received"}
+
+
+def traits(pair: Judged) -> frozenset[str]:
+    """Which of the choices an entry has, by its due times and its findings."""
+    row, verdict = pair
+    found = {tick.fire for tick in row.ticks} | {flag for tick in row.ticks for flag in tick.flags}
+    found |= {_MARKS.get(strip.mark_of(tick).symbol, "") for tick in row.ticks}
+    if "overdue" in found:
+        found.add("missed")
+    if row.findings or verdict.mark.rank >= MARKS["late"].rank:
+        found.add("not_ok")
+    if row.last_fired_at is None and all(tick.fired_at is None for tick in row.ticks):
+        found.add("never_fired")
+    return frozenset(found & CHOICES.keys())
 
 
 def read(verdict: str, text: str) -> Asked:
@@ -85,20 +80,18 @@ def read(verdict: str, text: str) -> Asked:
 
 def chosen(pairs: Iterable[Judged], asked: Asked) -> list[Judged]:
     """The entries that have one of the verdicts, and the text in their name or their task's."""
-    tests = [CHOICES[token][1] for token in asked.tokens]
-    return [
-        pair for pair in pairs if _matches(pair[0], asked.text) and (not tests or any(test(pair) for test in tests))
-    ]
+    wanted = set(asked.tokens)
+    return [pair for pair in pairs if _matches(pair[0], asked.text) and (not wanted or wanted & traits(pair))]
 
 
 def chips(pairs: Sequence[Judged], asked: Asked) -> list[Chip]:
     """What can be asked for: each verdict that some entry has, and those that are chosen."""
-    found = []
-    for token, (text, test) in CHOICES.items():
-        number = sum(test(pair) for pair in pairs)
-        if number or token in asked.tokens:
-            found.append(Chip(token, text, number, token in asked.tokens, _toggled(token, asked.tokens)))
-    return found
+    counts = Counter(trait for pair in pairs for trait in traits(pair))
+    return [
+        Chip(token, text, counts[token], token in asked.tokens, _toggled(token, asked.tokens))
+        for token, text in CHOICES.items()
+        if counts[token] or token in asked.tokens
+    ]
 
 
 def _toggled(token: str, tokens: tuple[str, ...]) -> str | None:
