@@ -75,10 +75,16 @@ def beat_schedule_of(celery_app: Any) -> Mapping[str, Any]:
 
     The values are Celery's: mappings with `task`, `schedule`, … or ScheduleEntry.
     """
+    import_tasks(celery_app)
+    return dict(celery_app.conf.beat_schedule or {})
+
+
+def import_tasks(celery_app: Any) -> None:
+    """Import what a worker or beat would import: with it Django is set up, and every add_periodic_task has run."""
     try:
         celery_app.loader.import_default_modules()
         celery_app.finalize()
-        return dict(celery_app.conf.beat_schedule or {})
+        dict(celery_app.conf.beat_schedule or {})
     except (Exception, SystemExit) as error:  # As in find: the project's own modules are imported here.
         raise AppError(f"The tasks of {name_of(celery_app)} cannot be imported: {_told(error)}") from error
 

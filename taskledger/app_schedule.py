@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import tzinfo
-from typing import Any
+from typing import Any, NamedTuple
 
 import celery
+from celery.app.amqp import AMQP
 from celery.beat import BeatLazyFunc, ScheduleEntry
 from celery.schedules import crontab
 from celery.schedules import schedule as interval
@@ -19,6 +20,18 @@ CLEANUP = "celery.backend_cleanup"
 _NAMELESS = ("", "None")
 #: characters of a wrong value that a problem spells out
 MOST_VALUE = 60
+
+#: levels of nested arguments that a repr shows, where no app says it (celery/utils/saferepr.py)
+LEVELS = 3
+
+
+class Asked(NamedTuple):
+    """What an entry asks beat to send, as beat has it before it sends."""
+
+    task: Any
+    args: Any = ()
+    kwargs: Any = None
+    options: Any = None
 
 
 def source_of(celery_app: Any) -> str:
@@ -63,6 +76,32 @@ def _needs_cleanup(celery_app: Any) -> bool:
         return False
 
 
+def as_sent(celery_app: Any, name: str, schedule: Definition, asked: Asked) -> Entry:
+    """The entry with its arguments as they will stand in events, and why beat will fail to send it, if it will.
+
+    Without an app (None) reprs are cut where Celery cuts them by default, and no task's signature is known.
+    """
+    asked = asked._replace(options=asked.options or {})
+    problem = _misshapen(asked)
+    if problem is not None:
+        # As written, so that no task's arguments are like them: None would make it a rival of every other entry.
+        args, kwargs = saferepr(asked.args, MOST_VALUE), saferepr(asked.kwargs, MOST_VALUE)
+        return Entry(name=name, task=str(asked.task), schedule=schedule, args=args, kwargs=kwargs, problem=problem)
+    options = asked.options
+    args, kwargs = _args_text(celery_app, asked), _kwargs_text(celery_app, asked)
+    return Entry(
+        name=name,
+        task=str(asked.task),
+        schedule=schedule,
+        args=options.get("argsrepr") or args,
+        kwargs=options.get("kwargsrepr") or kwargs,
+        queue=_queue_name(options.get("queue")),
+        shadow=options.get("shadow"),
+        expires_s=_seconds(options.get("expires")),
+        problem=None if None in (args, kwargs) or celery_app is None else _problem(celery_app, asked),
+    )
+
+
 def _entry(celery_app: Any, name: str, item: Mapping[str, Any]) -> Entry | None:
     try:
         made = ScheduleEntry(**dict(item, name=name, app=celery_app))
@@ -71,32 +110,15 @@ def _entry(celery_app: Any, name: str, item: Mapping[str, Any]) -> Entry | None:
         return None
     if schedule is None or not made.task:
         return None
-    problem = _misshapen(made)
-    if problem is not None:
-        # As written, so that no task's arguments are like them: None would make it a rival of every other entry.
-        args, kwargs = saferepr(made.args, MOST_VALUE), saferepr(made.kwargs, MOST_VALUE)
-        return Entry(name=name, task=str(made.task), schedule=schedule, args=args, kwargs=kwargs, problem=problem)
-    options = made.options
-    args, kwargs = _args_text(celery_app, made), _kwargs_text(celery_app, made)
-    return Entry(
-        name=name,
-        task=str(made.task),
-        schedule=schedule,
-        args=options.get("argsrepr") or args,
-        kwargs=options.get("kwargsrepr") or kwargs,
-        queue=_queue_name(options.get("queue")),
-        shadow=options.get("shadow"),
-        expires_s=_seconds(options.get("expires")),
-        problem=None if None in (args, kwargs) else _problem(celery_app, made),
-    )
+    return as_sent(celery_app, name, schedule, Asked(made.task, made.args, made.kwargs, made.options))
 
 
-def _misshapen(entry: Any) -> str | None:
+def _misshapen(asked: Asked) -> str | None:
     """Why beat fails each time before it even looks at the task (celery/beat.py, _evaluate_entry_args, apply_async)."""
     wanted = (
-        ("args", entry.args, Iterable, "a list or tuple"),
-        ("kwargs", entry.kwargs, Mapping, "a dict"),
-        ("options", entry.options, Mapping, "a dict"),
+        ("args", asked.args, Iterable, "a list or tuple"),
+        ("kwargs", asked.kwargs, Mapping, "a dict"),
+        ("options", asked.options, Mapping, "a dict"),
     )
     for field, value, kind, spoken in wanted:
         if value and not isinstance(value, kind):
@@ -104,37 +126,41 @@ def _misshapen(entry: Any) -> str | None:
     return None
 
 
-def _args_text(celery_app: Any, entry: Any) -> str | None:
+def _args_text(celery_app: Any, asked: Asked) -> str | None:
     """The repr that stands in events: beat makes a list of the arguments, and none at all become an empty tuple."""
-    args = list(entry.args or ())
+    args = list(asked.args or ())
     if any(_is_lazy(value) for value in args):
         return None
-    return _repr(args or (), celery_app.amqp.argsrepr_maxsize)
+    return _repr(celery_app, args or (), "argsrepr_maxsize")
 
 
-def _kwargs_text(celery_app: Any, entry: Any) -> str | None:
-    kwargs = dict(entry.kwargs or {})
+def _kwargs_text(celery_app: Any, asked: Asked) -> str | None:
+    kwargs = dict(asked.kwargs or {})
     if any(_is_lazy(value) for value in kwargs.values()):
         return None
-    return _repr(kwargs, celery_app.amqp.kwargsrepr_maxsize)
+    return _repr(celery_app, kwargs, "kwargsrepr_maxsize")
 
 
-def _repr(value: Any, max_size: int) -> str:
-    return str(saferepr(value, max_size))
+def _repr(celery_app: Any, value: Any, size: str) -> str:
+    """As celery/app/amqp.py makes it, `as_task_v2`."""
+    if celery_app is None:
+        return str(saferepr(value, getattr(AMQP, size), maxlevels=LEVELS))
+    levels = celery_app.conf.get("task_repr_maxlevels", LEVELS)  # from Celery 5.7 on
+    return str(saferepr(value, getattr(celery_app.amqp, size), maxlevels=levels))
 
 
 def _is_lazy(value: Any) -> bool:
     return isinstance(value, BeatLazyFunc)
 
 
-def _problem(celery_app: Any, entry: Any) -> str | None:
+def _problem(celery_app: Any, asked: Asked) -> str | None:
     """Why beat could not send it: the check of arguments that Task.apply_async makes (celery/app/task.py)."""
-    task = celery_app.tasks.get(entry.task)
+    task = celery_app.tasks.get(asked.task)
     check = getattr(task, "__header__", None)
     if check is None or not getattr(task, "typing", False):
         return None
     try:
-        check(*(entry.args or ()), **(entry.kwargs or {}))
+        check(*(asked.args or ()), **(asked.kwargs or {}))
     except TypeError as error:
         return str(error)
     return None

@@ -76,15 +76,16 @@ class Settings:
         "-d --database", "URL", "Where the ledger is.", parsing.database_url, default_factory=default_database_url
     )
     result_backend: str | None = _option("--result-backend", "URL", "Where the results are.", default=None)
-    host: str = _option("--host", "NAME", "Address the site listens on.", default="127.0.0.1")
-    port: int = _option("--port", "NUMBER", "Port of the site; 0: any.", parsing.whole_number(0, 65535), default=5555)
-    url_prefix: str = _option(
-        "--url-prefix", "PATH", "Path of the site, behind a proxy.", parsing.url_prefix, default=""
+    schedule_url: str | None = _option(
+        "--schedule", "URL", "Where beat keeps its schedule, if not in the app.", parsing.schedule_url, default=None
     )
+    host: str = _option("--host", "NAME", "Address of the site.", default="127.0.0.1")
+    port: int = _option("--port", "NUMBER", "Port of the site; 0: any.", parsing.whole_number(0, 65535), default=5555)
+    url_prefix: str = _option("--url-prefix", "PATH", "Path, behind a proxy.", parsing.url_prefix, default="")
     retention: Retention = _option(
         "--retention", "AGES", "How long what is kept.", parse_retention, default_factory=Retention
     )
-    timezone: ZoneInfo = _option("--timezone", "ZONE", "Zone of the times shown.", parsing.zone, default=UTC)
+    timezone: ZoneInfo = _option("--timezone", "ZONE", "Zone of times shown.", parsing.zone, default=UTC)
     log_level: str = _option("--log-level", "WORD", "Least level logged.", parsing.one_of(*LOG_LEVELS), default="info")
     log_format: str = _option("--log-format", "WORD", "text or json.", parsing.one_of(*LOG_FORMATS), default="text")
     batch_size: int = _option(
@@ -100,7 +101,7 @@ class Settings:
         "--queue-name", "NAME", "Its durable queue on RabbitMQ, or group on a Redis stream.", default="taskledger"
     )
     queue_type: str = _option(
-        "--queue-type", "WORD", "quorum or classic.", parsing.one_of("quorum", "classic"), default="quorum"
+        "--queue-type", "WORD", "quorum, classic.", parsing.one_of("quorum", "classic"), default="quorum"
     )
     queue_bytes: int = _option("--queue-bytes", "SIZE", "Most that may wait in it.", parsing.size, default=2 * 1024**3)
     queue_days: int = _option(

@@ -82,3 +82,17 @@ class BackendAway(BackendError):
 
 class BackendUnreadable(BackendError):
     """Nobody can read a result backend of this kind from outside."""
+
+
+class ScheduleError(TaskledgerError):
+    """The place where beat keeps its schedule cannot be read."""
+
+    exit_code = 3
+
+
+class ScheduleAway(ScheduleError):
+    """It cannot be reached now; asking again later may do."""
+
+
+class ScheduleUnreadable(ScheduleError):
+    """It is no place that can be read from outside, or is not what the settings say."""

@@ -184,7 +184,9 @@ def never_fired(entry: str, since_at: int, verdicts: Sequence[Verdict], has_run:
     if tried:
         named = f": {error}" if error else ""
         why = f"beat tried {_counted(len(tried), 'time')} and could not send it{named}. Put the entry right."
-    sentence = f"'{entry}' has never been sent since {_clock(since_at)}, though {_counted(len(due), 'time')} due. {why}"
+    sentence = (
+        f"'{entry}' has never been sent since {_clock(since_at)}, though it was due {_counted(len(due), 'time')}. {why}"
+    )
     return Finding("never_fired", entry, due[0].due_at, None, len(due), sentence)
 
 

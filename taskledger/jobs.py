@@ -1,7 +1,6 @@
 """The timetable: what runs by the clock beside the recorder, in threads and with database connections of its own."""
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -9,22 +8,21 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from taskledger import app, redaction
 from taskledger.config import Settings
 from taskledger.errors import TaskledgerError
 from taskledger.ledger import Ledger, gaps, leases, retain, schedule_store
+from taskledger.schedule_reading import ScheduleReading
 from taskledger.settling import Settling
 
 log = logging.getLogger(__name__)
 
 #: seconds between two runs of each job
 PRUNE_EVERY_S = 3600
-READ_EVERY_S = 60
+READ_EVERY_S = 10
 JUDGE_EVERY_S = 10
 COMPARE_EVERY_S = 5
 SETTLE_EVERY_S = 10
@@ -33,8 +31,9 @@ JOIN_S = 2.0
 
 #: the lease of the jobs: of several recorders on one ledger one runs them
 LEASE = "jobs"
-#: seconds after which another recorder takes over from one that died
-LEASE_S = 30.0
+#: seconds after which another recorder takes over from one that died elsewhere, and in which it is renewed: the clocks
+#: of two recorders may differ by the rest
+LEASE_S, RENEW_EVERY_S = 15.0, 5
 
 Job = Callable[[Settings, Ledger, threading.Event], None]
 
@@ -43,38 +42,36 @@ def start(settings: Settings, ledger: Ledger) -> Callable[[], None]:
     """Start the timetable; every job runs at once and then by the clock. Gives back what stops it, within 2 seconds."""
     stop = threading.Event()
     running = _Running()
-    holder = f"{settings.recorder_name}:{os.getpid()}:{uuid4().hex[:8]}"
-    scheduler, settling = _scheduler(), Settling(settings)
-    timetable = (
-        (_read_schedule, READ_EVERY_S),
+    holder, settling = leases.holder_of(settings.recorder_name), Settling(settings)
+    reading = ScheduleReading(settings)
+    timetable: tuple[tuple[Job, int], ...] = (
+        (_keep_the_lease, RENEW_EVERY_S),
+        (_reader(reading), READ_EVERY_S),
         (_judge, JUDGE_EVERY_S),
         (_compare, COMPARE_EVERY_S),
         (_prune, PRUNE_EVERY_S),
         (_settler(settling), SETTLE_EVERY_S),
     )
+    scheduler = _scheduler(len(timetable))
     for job, every_s in timetable:
         work = partial(_run, job, settings, ledger, stop, running, holder)
         scheduler.add_job(work, "interval", seconds=every_s, id=_name(job), next_run_time=datetime.now(UTC))
     scheduler.start()
-    return partial(_stop, scheduler, stop, running, [settling.close, partial(leases.give_up, ledger, LEASE, holder)])
+    at_the_end: list[Callable[[], None]] = [
+        settling.close,
+        reading.close,
+        partial(leases.give_up, ledger, LEASE, holder),
+    ]
+    return partial(_stop, scheduler, stop, running, at_the_end)
 
 
 def read_schedule(settings: Settings, ledger: Ledger, now_at: int) -> int:
-    """Keep the entries that the app promises now; how many changed. Raises AppError when it cannot be imported."""
-    if settings.celery_app is None or not settings.brokers:
-        return 0
-    from taskledger import app_schedule  # noqa: PLC0415  Celery's own modules take long, and few questions need them.
-
-    rules = redaction.compiled(settings.redact_keys, settings.redact_values, settings.payloads)
-    entries = [redaction.redacted_entry(entry, rules) for entry in app_schedule.entries_of(settings.celery_app)]
-    source = app_schedule.source_of(settings.celery_app)
-    return schedule_store.keep_definitions(ledger, cluster_of(settings), source, entries, now_at)
-
-
-def cluster_of(settings: Settings) -> str:
-    """The cluster that the app sends to: the one with its broker, else the first. There must be one."""
-    url = app.broker_url_of(settings.celery_app)
-    return next((cluster for cluster, its_url in settings.brokers if its_url == url), settings.brokers[0][0])
+    """Keep what beat promises now, from every source that is known; how many versions of entries changed."""
+    reading = ScheduleReading(settings)
+    try:
+        return reading.read(ledger, now_at)
+    finally:
+        reading.close()
 
 
 class _Running:
@@ -98,12 +95,12 @@ class _Running:
             return self._changed.wait_for(lambda: self._number == 0, timeout_s)
 
 
-def _scheduler() -> Any:
+def _scheduler(threads: int) -> Any:
     # A run that is still going on when the next is due is no trouble: the next one is left out.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     return BackgroundScheduler(
         timezone=UTC,
-        executors={"default": ThreadPoolExecutor(4)},
+        executors={"default": ThreadPoolExecutor(threads)},
         job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
     )
 
@@ -149,10 +146,19 @@ def _now_at() -> int:
     return time.time_ns() // 1000
 
 
-def _read_schedule(settings: Settings, ledger: Ledger, _stop: threading.Event) -> None:
-    changed = read_schedule(settings, ledger, _now_at())
-    if changed:
-        log.info("the schedule has %d new versions", changed, extra={"action": "schedule_read", "changed": changed})
+def _reader(reading: ScheduleReading) -> Job:
+    """The job that reads beat's schedule; it remembers from round to round."""
+
+    def read_schedule(_settings: Settings, ledger: Ledger, _stop: threading.Event) -> None:
+        changed = reading.read(ledger, _now_at())
+        if changed:
+            log.info("the schedule has %d new versions", changed, extra={"action": "schedule_read", "changed": changed})
+
+    return read_schedule
+
+
+def _keep_the_lease(_settings: Settings, _ledger: Ledger, _stop: threading.Event) -> None:
+    """Nothing but what comes before each job: the lease is renewed, however long the others take."""
 
 
 def _judge(_settings: Settings, ledger: Ledger, _stop: threading.Event) -> None:
@@ -174,8 +180,8 @@ def _prune(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
 def _settler(settling: Settling) -> Job:
     """The job that settles what events left open; it remembers from round to round."""
 
-    def settle(_settings: Settings, ledger: Ledger, _stop: threading.Event) -> None:
-        number = settling.settle(ledger, _now_at())
+    def settle(_settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
+        number = settling.settle(ledger, _now_at(), stop)
         if number:
             log.info("settled %d tasks that events left open", number, extra={"action": "settled", "tasks": number})
 

@@ -20,6 +20,7 @@ class Sign(Enum):
     IDLE = auto()  #: its process lives, and says that it runs nothing
     FEWER = auto()  #: its process lives, and says that it runs fewer than events left open
     RECONNECTED = auto()  #: its process lost its broker before it began the run
+    INTERRUPTED = auto()  #: its process lives, and lost its broker since: what it told then may be lost
     OFFLINE = auto()  #: its process said goodbye, and may be finishing what it runs
     REPLACED = auto()  #: another process has begun under the worker's name, and its own is silent
     SILENT = auto()  #: its process sends no heartbeats any more
@@ -65,15 +66,27 @@ def begun_at(run: Run) -> int:
 def life_of(sessions: Sequence[Session], run: Run) -> Life | None:
     """The life in which a run was begun, of its worker's sessions; None where none was heard of."""
     at = begun_at(run)
-    ordered = sorted(sessions, key=lambda session: session.first_at)
-    same = [session for session in ordered if run.pid is None or session.pid in (0, run.pid)]
-    if not same:
+    ordered = sorted(sessions, key=_began)
+    own = session_of(ordered, at, run.pid)
+    if own is None:
         later = [session for session in ordered if session.first_at > at]
         return Life(at, None, later[0].lag_ms or 0, next_at=later[0].first_at) if later else None
+    return _life(_joined(own, _same(ordered, run.pid), run), ordered, at)
+
+
+def session_of(sessions: Sequence[Session], at: int, pid: int | None) -> Session | None:
+    """The session in which a process of that pid began a run; None where none of it was heard of."""
+    same = _same(sessions, pid)
     begun = [session for session in same if session.first_at <= at + SLACK]
-    own = begun[-1] if begun else same[0]
-    parts = _joined(own, same, run)
-    return _life(parts, ordered, at)
+    return max(begun, key=_began) if begun else min(same, key=_began, default=None)
+
+
+def _same(sessions: Sequence[Session], pid: int | None) -> list[Session]:
+    return [session for session in sessions if pid is None or session.pid in (0, pid)]
+
+
+def _began(session: Session) -> int:
+    return session.first_at
 
 
 def _joined(own: Session, same: Sequence[Session], run: Run) -> list[Session]:
@@ -115,11 +128,13 @@ def sign_of(run: Run, life: Life, now_at: int, open_runs: int) -> Sign:
         if life.next_at is not None:
             return Sign.REPLACED
         return Sign.SILENT if life.offline_at is None else Sign.OFFLINE
+    was_cut_off = life.online_again_at is not None and life.online_again_at > begun_at(run)
     if run.started_at is None:
-        is_cut_off = life.online_again_at is not None and life.online_again_at > begun_at(run)
-        return Sign.RECONNECTED if is_cut_off else Sign.NONE
+        return Sign.RECONNECTED if was_cut_off else Sign.NONE
+    # A worker of Celery 5.4 whose broker went at the wrong moment counts what has ended as active for ever.
+    nothing_more = Sign.INTERRUPTED if was_cut_off else Sign.NONE
     if life.active is None or life.heartbeat_at is None or life.heartbeat_at < run.started_at + SETTLED_IN:
-        return Sign.NONE
+        return nothing_more
     if life.active == 0:
         return Sign.IDLE
-    return Sign.FEWER if life.active < open_runs else Sign.NONE
+    return Sign.FEWER if life.active < open_runs else nothing_more

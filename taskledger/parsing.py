@@ -88,6 +88,26 @@ def database_url(text: str) -> str:
     return text
 
 
+def schedule_url(text: str) -> str:
+    """The text itself, when `schedule_places` can read it."""
+    schedule_places(text)
+    return text
+
+
+def schedule_places(text: str) -> tuple[tuple[str | None, str], ...]:
+    """(cluster, URL) of each place; the cluster is None when none stands before the only URL."""
+    if text == "django-db":
+        return ((None, "django-db://"),)
+    matches = [_BROKER.fullmatch(part.strip()) for part in _BETWEEN_BROKERS.split(text)]
+    found = tuple((match["name"], match["url"]) for match in matches if match)
+    if not all(matches) or (len(found) > 1 and len({name for name, _ in found} - {None}) < len(found)):
+        raise ValueError(
+            "must be a URL such as postgresql+psycopg://user@host/name, redis://host:6379/1, django-db:// or"
+            " disabled://, or several as cluster=URL,cluster=URL"
+        )
+    return found
+
+
 def url_prefix(text: str) -> str:
     """`taskledger/` as `/taskledger`; the root as the empty text."""
     stripped = text.strip("/")

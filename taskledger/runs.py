@@ -12,6 +12,10 @@ from taskledger.texts import MAX_TRACEBACK_CHARS, cut, name, text
 #: Celery 5.7 announces a hard time limit twice, and a terminated task may be revoked twice: once is true.
 _ANNOUNCED_TWICE = frozenset({State.FAILURE, State.REVOKED, State.REJECTED})
 
+#: Ends carry neither the attempt nor the delivery, and of those that a worker's processes send at once either may be
+#: told first (celery/concurrency/asynpool.py reads their pipes as they come).
+AT_ONCE = "it went on beside another run on its worker, and no event says which of the two ends is whose"
+
 
 class Run(NamedTuple):
     """One delivery of a task to a worker; it was executed if `started_at` is known."""
@@ -112,12 +116,17 @@ def _ended_by(running: Sequence[Draft], event: Event, story: Sequence[Event]) ->
     one followed was retried, and the last one was not.
     """
     attempts = {retries_of(each) for each in story if each.type not in SILENT_TYPES}
+    fitting = []
     for draft in running:
         retries = retries_of(draft.received) if draft.received else None
         was_followed = retries is not None and retries + 1 in attempts
         if was_followed == (event.type == "task-retried"):
-            return draft
-    return running[0]
+            fitting.append(draft)
+    candidates = fitting or running
+    if len(candidates) > 1:
+        for draft in candidates:
+            draft.notes.append(AT_ONCE)
+    return candidates[0]
 
 
 def _repeats(draft: Draft, event: Event) -> bool:
@@ -206,7 +215,7 @@ def until(runs: Sequence[Run], at: int) -> tuple[Run, ...]:
 def _unended(run: Run, state: State, started_at: int | None) -> Run:
     return run._replace(
         state=state, started_at=started_at, ended_at=None, runtime_s=None, exception=None, traceback=None, failure=None,
-        note=None,
+        note=None, settled_by=None,
     )  # fmt: skip
 
 

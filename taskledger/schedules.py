@@ -15,6 +15,8 @@ _RESOLUTIONS = ((86_400, timedelta(days=1)), (3_600, timedelta(hours=1)), (60, t
 
 #: a clock's time is told for the years up to 9000, with room for every zone
 MOST_CLOCKED_S = 220_000_000_000
+#: fields of an entry that stand in its text only where they say something
+_RARE = ("one_off", "starts_at", "expires_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ class Entry:
     """One schedule entry as beat would send it.
 
     `args` and `kwargs` are reprs as in events, None when they are computed for each send. `shadow` is the name that
-    workers announce instead. `problem` says why beat cannot send it, where that can be foreseen.
+    workers announce instead. `problem` says why beat cannot send it, where that can be foreseen. Nothing is due before
+    `starts_at` nor after `expires_at`; with `one_off` beat disables it after one fire.
     """
 
     name: str
@@ -67,6 +70,9 @@ class Entry:
     expires_s: float | None = None
     enabled: bool = True
     problem: str | None = None
+    one_off: bool = False
+    starts_at: int | None = None
+    expires_at: int | None = None
 
     def is_sent_as(self, sent: "Sent") -> bool:
         """Whether a task could be this entry's: the same name, arguments and queue, and sent by no other task.
@@ -176,6 +182,8 @@ def as_json(definition: Definition) -> dict[str, Any]:
 def entry_text(entry: Entry) -> str:
     """All of an entry but its name, as canonical JSON: what a version of it keeps."""
     kept = {item.name: getattr(entry, item.name) for item in fields(entry) if item.name not in ("name", "schedule")}
+    # Texts that were kept before these fields were known must stay as they are, or every entry would count as edited.
+    kept = {name: value for name, value in kept.items() if value or name not in _RARE}
     kept["schedule"] = as_json(entry.schedule)
     return json.dumps(kept, sort_keys=True, separators=(",", ":"))
 

@@ -1,9 +1,10 @@
 """Settle what events left open: ask whoever may know, and say what follows where nobody does."""
 
 import logging
+import threading
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Self
 from zoneinfo import ZoneInfo
 
 from taskledger import app, inspecting, redaction
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 #: backends that keep nothing (celery/app/backends.py)
 _NONE = ("", "disabled", "disabled://")
 #: signs of a process that is there
-_ALIVE = frozenset({Sign.NONE, Sign.IDLE, Sign.FEWER})
+_ALIVE = frozenset({Sign.NONE, Sign.IDLE, Sign.FEWER, Sign.INTERRUPTED})
 
 
 class Answers(NamedTuple):
@@ -30,6 +31,18 @@ class Answers(NamedTuple):
 
     found: Mapping[str, Found]
     asked: str
+
+
+class Others(NamedTuple):
+    """What is asked about beside the suspects: runs that were inferred of late, and tasks of which no worker told."""
+
+    before: Sequence[Suspect] = ()
+    nameless: Sequence[Key] = ()
+    unheard: Sequence[Key] = ()
+
+    @classmethod
+    def found(cls, ledger: Ledger, now_at: int) -> Self:
+        return cls(settle.inferred(ledger, now_at), settle.nameless(ledger, now_at), settle.unheard(ledger, now_at))
 
 
 class Settling:
@@ -43,10 +56,20 @@ class Settling:
         self._since: dict[tuple[str, str, int], int] = {}
         self._was_away = False
 
-    def settle(self, ledger: Ledger, now_at: int) -> int:
-        """One round; how many tasks were settled. Raises LedgerAway when the database is away."""
-        suspects, before = settle.suspects(ledger, now_at), settle.inferred(ledger, now_at)
-        nameless, unheard = settle.nameless(ledger, now_at), settle.unheard(ledger, now_at)
+    def settle(self, ledger: Ledger, now_at: int, stop: threading.Event | None = None) -> int:
+        """How many tasks were settled: all that can be, or as many as until `stop`.
+
+        Raises LedgerAway when the database is away.
+        """
+        settled = number = self._round(ledger, now_at, Others.found(ledger, now_at))
+        # A round looks at so many suspects; what it settled is out of the way of the next ones.
+        while number >= settle.MOST_SUSPECTS and not (stop is not None and stop.is_set()):
+            number = self._round(ledger, now_at, Others())
+            settled += number
+        return settled
+
+    def _round(self, ledger: Ledger, now_at: int, others: Others) -> int:
+        suspects, (before, nameless, unheard) = settle.suspects(ledger, now_at), others
         keys = [*((one.cluster, one.task_id) for one in (*suspects, *before)), *nameless, *unheard]
         answers = self._ask(settle.names(ledger, keys)) if keys else Answers({}, "")
         settle.withdraw(ledger, [one for one in before if _is_heard_again(one)])

@@ -6,6 +6,7 @@ Silence means something only where somebody listened, and a sign of life is judg
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from taskledger.lives import session_of
 from taskledger.workers import Session, lost_after_s
 
 #: what a run without an end was at a moment
@@ -71,7 +72,7 @@ def of_open_run(
     `sessions` are those of its worker. Lost: the worker was not heard of any more, and the run ended with it. None when
     the worker has begun another life since: then it is over, and nothing is known of how.
     """
-    mine = _of_run(sessions, started_at, pid)
+    mine = session_of(sessions, started_at, pid)
     if mine is None:
         return UNKNOWN, None
     if _lasted(mine, moment):
@@ -82,15 +83,6 @@ def of_open_run(
     last_at = max(mine.last_at, started_at)
     is_over = _said_goodbye(mine) or moment.is_silence(max(_last_sign(mine, moment), started_at), _patience(mine))
     return (LOST if is_over else UNKNOWN), last_at
-
-
-def _of_run(sessions: Sequence[Session], started_at: int, pid: int | None) -> Session | None:
-    """The life in which a run began; the run itself may be the earliest sign of it."""
-    same = [one for one in sessions if one.pid == pid] or list(sessions)
-    before = [one for one in same if one.first_at <= started_at]
-    return (
-        max(before, key=lambda one: one.first_at) if before else min(same, key=lambda one: one.first_at, default=None)
-    )
 
 
 def _lasted(one: Session, moment: Moment) -> bool:

@@ -180,7 +180,9 @@ def _verdict(tick: Tick, facts: Facts, now_at: int) -> Verdict:
 
 def _inferred(tick: Tick, facts: Facts, bare: Verdict, now_at: int) -> Verdict:
     """What beat remembers of a tick that nobody heard of: that it ran, or was not sent where that would be heard."""
-    told = [run for run in tick.proven if run.source == proofs.BY_COUNTER or bare.fire == "unknown"]
+    has_hole = bare.fire == "unknown" and not _is_covered(tick, facts, now_at)
+    # What a later fire tells comes too late for a tick that was judged by what everybody heard.
+    told = [run for run in tick.proven if run.source == proofs.BY_COUNTER or has_hole]
     if told:
         return _proven(tick, facts, bare, told[0], now_at)
     if tick.is_counted and bare.fire in ("missed", "unknown") and facts.hears_sends:
@@ -230,7 +232,7 @@ def _unfired(tick: Tick, facts: Facts, now_at: int) -> str:
         return "disabled"
     if now_at <= tick.due_at + tick.grace and now_at < tick.closes_at:
         return "pending"
-    if not tick.is_sure or not is_covered(facts.coverage, tick.starts_at, min(now_at, tick.closes_at)):
+    if not tick.is_sure or not _is_covered(tick, facts, now_at):
         return "unknown"
     if now_at < tick.closes_at:
         return "pending" if tick.is_optional else "overdue"
@@ -238,3 +240,7 @@ def _unfired(tick: Tick, facts: Facts, now_at: int) -> str:
         # Beat's counter may yet tell of a run that could not be sent.
         return "unknown"
     return "dst_skipped" if tick.is_optional else "missed"
+
+
+def _is_covered(tick: Tick, facts: Facts, now_at: int) -> bool:
+    return is_covered(facts.coverage, tick.starts_at, min(now_at, tick.closes_at))

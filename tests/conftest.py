@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import browsing
 import pytest
 import services
 from hypothesis import settings
+from playwright.sync_api import Browser
 
 from taskledger.ledger import Ledger, migrate, open_ledger
 from taskledger.ledger.schema import metadata
@@ -144,6 +146,13 @@ def queue_name(request: pytest.FixtureRequest) -> Iterator[str]:
 def chromium() -> str:
     """The path of a Chromium to drive."""
     return services.chromium_path()
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Browser]:
+    """One Chromium for all tests."""
+    with browsing.started(chromium) as opened:
+        yield opened
 
 
 def _copy_of(url: str, folder: Path) -> str:

@@ -86,9 +86,9 @@ def redis_database() -> Iterator[str]:
 
 
 def empty_redis(url: str) -> None:
-    with redis.Redis.from_url(url) as client:
-        client.flushdb()
-        client.set(OWNER_KEY, os.getpid(), ex=OWNER_S)
+    # In one go: in between, another run would find it empty and free.
+    with redis.Redis.from_url(url) as client, client.pipeline(transaction=True) as both:
+        both.flushdb().set(OWNER_KEY, os.getpid(), ex=OWNER_S).execute()
 
 
 def _free_redis_database(base: str) -> int:
@@ -96,10 +96,11 @@ def _free_redis_database(base: str) -> int:
         for number in range(15, 0, -1):
             with redis.Redis.from_url(f"{base}/{number}", socket_connect_timeout=3) as client:
                 # The key comes first: two runs that look at the same moment cannot both set it.
-                if client.set(OWNER_KEY, os.getpid(), nx=True, ex=OWNER_S) and client.dbsize() == 1:
+                if not client.set(OWNER_KEY, os.getpid(), nx=True, ex=OWNER_S):
+                    continue  # Somebody has it: perhaps this very run, which may need another one beside it.
+                if client.dbsize() == 1:
                     return number
-                if int(client.get(OWNER_KEY) or 0) == os.getpid():
-                    client.delete(OWNER_KEY)
+                client.delete(OWNER_KEY)
     except redis.RedisError as error:
         missing("redis", PLACES["redis"][0], str(error))
     missing("redis", PLACES["redis"][0], "its databases 1 to 15 all hold something")

@@ -120,6 +120,19 @@ def test_periodic_tasks_added_in_code_are_there(app: Celery) -> None:
     assert read(app)["added"].args == "[1, 2]"
 
 
+def test_periodic_tasks_added_while_the_app_is_configured_are_there(app: Celery) -> None:
+    """on_after_configure, as Celery's guide has it, is sent when the configuration is read."""
+
+    @app.on_after_configure.connect
+    def _add(sender: Celery, **_: object) -> None:
+        sender.add_periodic_task(crontab(minute=5), sender.signature("proj.add", (1,), {"y": 2}), name="early")
+        sender.add_periodic_task(10.0, sender.signature("proj.add", (3,)), expires=5)
+
+    found = {entry.name: entry for entry in app_schedule.entries_of(app)}
+    assert (found["early"].args, found["early"].kwargs) == ("[1]", "{'y': 2}")
+    assert found["proj.add(3)"].expires_s == 5.0
+
+
 @pytest.mark.parametrize("options", [{}, {"result_expires": None}, {"result_backend": "redis://localhost"}])
 def test_the_entries_are_those_of_a_real_beat(app: Celery, tmp_path: Path, options: dict[str, object]) -> None:
     """Celery's own scheduler has the same entries, celery.backend_cleanup where it adds it included."""

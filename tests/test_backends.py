@@ -14,8 +14,8 @@ from sqlalchemy import LargeBinary, bindparam, create_engine, text
 
 from taskledger import redaction
 from taskledger.backends import Reading, open_backend
-from taskledger.backends.database import djangos_url
 from taskledger.backends.meta import MAX_BYTES
+from taskledger.databases import djangos_address
 from taskledger.errors import BackendAway, BackendUnreadable
 from taskledger.redaction_rules import parse_payloads
 
@@ -256,12 +256,13 @@ def test_where_djangos_database_is():
         "PORT": "5433",
     }
 
-    assert djangos_url(database | {"HOST": "db"}).render_as_string(hide_password=False) == (
+    assert djangos_address(database | {"HOST": "db"}).render_as_string(hide_password=False) == (
         "postgresql+psycopg://joe:p%40ss@db:5433/shop"
     )
-    assert djangos_url({"ENGINE": "django.db.backends.sqlite3", "NAME": "/srv/a"}).database == "/srv/a"
-    with pytest.raises(BackendUnreadable, match="oracle is not supported"):
-        djangos_url({"ENGINE": "django.db.backends.oracle"})
+    assert djangos_address(database | {"OPTIONS": {"sslmode": "require", "pool": True}}).query == {"sslmode": "require"}
+    assert djangos_address({"ENGINE": "django.db.backends.sqlite3", "NAME": "/srv/a"}).database == "/srv/a"
+    with pytest.raises(ValueError, match="oracle is not supported"):
+        djangos_address({"ENGINE": "django.db.backends.oracle"})
 
 
 @pytest.mark.parametrize(

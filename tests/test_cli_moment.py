@@ -11,7 +11,9 @@ from incident import NAMES, TASKS, at
 
 from taskledger.cli import taskledger
 from taskledger.commands import asking
-from taskledger.ledger import open_ledger
+from taskledger.crontabs import Crontab
+from taskledger.ledger import open_ledger, schedule_store, schema
+from taskledger.schedules import Entry
 
 BEFORE, KILLED, GAP = "2026-11-22T03:12:39", "2026-11-22T03:13:40", "2026-11-22T03:36:40"
 
@@ -85,6 +87,46 @@ def test_tasks_then(cli):
     assert lines(cli("tasks", "name:shop.quick", "--from", "-5m", "--at", BEFORE)) == []
 
 
+def test_a_task_then(cli):
+    """`task ID --at` tells of the task as it stood; one that nobody had heard of by then cannot be told about."""
+    doomed = TASKS["doomed"][0]
+    before, after, early = (cli("task", doomed[:8], "--at", moment) for moment in (BEFORE, KILLED, "03:10:00"))
+    told = json.loads(cli("task", TASKS["quick"][0], "--at", "03:01:45", "--json").stdout)
+
+    assert "State       Running (for 58.0 s)" in before.stdout.splitlines()
+    assert "State       Was running (its worker was not heard of any more)" in after.stdout.splitlines()
+    assert (early.exit_code, early.stdout) == (3, "")
+    assert f"No event of a task {doomed[:8]} by 03:10:00 was recorded" in early.stderr
+    assert (told["task"]["state"], [run["ended_at"] for run in told["runs"]]) == ("STARTED", [None])
+    assert [event["type"] for event in told["events"]] == ["task-sent", "task-received", "task-started"]
+
+
+def test_failures_and_gaps_then(cli, told):
+    """`failures` and `gaps` with --at tell of what was before, and --from counts from that moment."""
+    with open_ledger(told) as ledger, ledger.write() as connection:
+        row = {"pid": 1, "starts": 1, "ends": 1, "starts_heard": 0, "ends_heard": 0, "kind": "lost", "cause": "x"}
+        ids = {"cluster_id": 1, "host_id": 1}
+        for from_at in (100, 1000):
+            connection.execute(schema.gap.insert(), row | ids | {"from_at": at(from_at), "to_at": at(from_at + 2)})
+
+    assert [len(lines(cli("gaps", "--at", moment))) for moment in ("03:01:00", BEFORE, "03:30:00")] == [0, 1, 2]
+    assert lines(cli("gaps", "--from", "-5m", "--at", BEFORE)) == []
+    assert "No failure from" in cli("failures", "--at", BEFORE).stderr
+
+
+def test_schedules_then(cli, told):
+    """`schedules --at` lists what had been read by then, as it was due then; before that, nothing can be told."""
+    entries = [Entry("hourly", "shop.hourly", Crontab(minute="0"))]
+    with open_ledger(told) as ledger:
+        schedule_store.keep_definitions(ledger, "default", "shop", entries, at(30))
+    then, early = cli("schedules", "--at", BEFORE), cli("schedules", "--at", "03:00:10")
+
+    assert [line[0] for line in lines(then)] == ["hourly"]
+    assert lines(then)[0][-1] == "04:00:00"
+    assert (early.exit_code, early.stdout) == (3, "")
+    assert "No schedule had been read by 03:00:10." in early.stderr
+
+
 def test_queues_then_and_now(cli):
     """`queues` says queue by queue what waits and runs, now, and with --at then."""
     then = [line[:7] for line in lines(cli("queues", "--at", "03:13:00"))]
@@ -120,7 +162,7 @@ def test_a_worker_that_was_not_there(cli, command, name):
     ("moment", "said"),
     [("yesterday", "'yesterday' is not a time"), ("2026-11-23", "still to come"), ("25:61", "25:61")],
 )
-@pytest.mark.parametrize("command", ["workers", "queues", "tasks"])
+@pytest.mark.parametrize("command", ["workers", "queues", "tasks", "failures", "schedules", "gaps"])
 def test_a_moment_that_cannot_be_meant(cli, command, moment, said):
     """What is no moment, or is still to come, is told in one line, with exit code 2."""
     done = cli(command, "--at", moment)

@@ -10,7 +10,7 @@ import pytest
 from celery import Celery
 from sqlalchemy import select
 
-from taskledger import jobs
+from taskledger import jobs, schedule_reading
 from taskledger.config import Settings
 from taskledger.events import canonical, decode
 from taskledger.ledger import Ledger, leases, open_ledger, presence, retain, schedule_store, schema
@@ -95,19 +95,19 @@ def test_the_schedule_belongs_to_the_cluster_of_the_apps_broker(app: Celery) -> 
     """Of several brokers it is the one that the app itself names; else the first."""
     several = "one=redis://one,two=memory://"
 
-    assert jobs.cluster_of(Settings(broker_url=several, celery_app=app)) == "two"
-    assert jobs.cluster_of(Settings(broker_url="one=redis://one,two=redis://two", celery_app=app)) == "one"
+    assert schedule_reading.cluster_of(Settings(broker_url=several, celery_app=app)) == "two"
+    assert schedule_reading.cluster_of(Settings(broker_url="one=redis://one,two=redis://two", celery_app=app)) == "one"
 
 
 def test_a_job_that_fails_says_so_and_the_others_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A database without tables is told in a sentence by each job, and nothing is raised."""
     with open_ledger(f"sqlite:///{tmp_path}/empty.sqlite3") as empty, caplog.at_level(logging.WARNING):
         stop = jobs.start(Settings(), empty)
-        wait_for(lambda: len(caplog.records) >= 5)
+        wait_for(lambda: len(caplog.records) >= 6)
         stop()
 
     told = sorted(record.getMessage().partition(" failed and is tried again later: ")[0] for record in caplog.records)
-    assert told == ["compare", "judge", "prune", "read schedule", "settle"]
+    assert told == ["compare", "judge", "keep the lease", "prune", "read schedule", "settle"]
     assert all("taskledger db upgrade" in record.getMessage() for record in caplog.records)
     assert not any(record.exc_info for record in caplog.records)
 

@@ -56,7 +56,16 @@ ALIVE = session(AT - 60 * S, AT + 20 * S, active=1)
             id="the same pid, counting from 0: a container",
         ),
         pytest.param(
-            [ALIVE, session(AT + 30 * S, AT + 40 * S, processed_from=3, active=1)], 41, Sign.NONE, id="it reconnected"
+            [ALIVE, session(AT + 30 * S, AT + 40 * S, processed_from=3, active=1)],
+            41,
+            Sign.INTERRUPTED,
+            id="it lost its broker meanwhile",
+        ),
+        pytest.param(
+            [session(AT - 60 * S, AT - 30 * S), session(AT - 9 * S, AT + 20 * S, processed_from=3, active=1)],
+            21,
+            Sign.NONE,
+            id="it lost its broker before",
         ),
         pytest.param(
             [session(AT - S, AT + 20 * S, active=1), session(AT + S, AT + 20 * S, 200)], 21, Sign.NONE, id="a namesake"
@@ -156,6 +165,7 @@ def test_a_backend_keeps_one_answer_for_all_runs(one, found, is_answer):
             suspect(sign=Sign.IDLE, runs=(run(), run(2, retries=1))), State.RETRY, id="a later attempt was received"
         ),
         pytest.param(suspect(sign=Sign.FEWER), None, id="which of them is not known"),
+        pytest.param(suspect(sign=Sign.INTERRUPTED), None, id="its worker says that it runs it"),
         pytest.param(suspect(run(state=State.RECEIVED, started_at=None)), State.CANCELLED, id="never begun"),
         pytest.param(
             suspect(run(state=State.RECEIVED, started_at=None), is_covered=False), None, id="may have begun unseen"

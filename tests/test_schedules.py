@@ -238,6 +238,18 @@ def test_an_entry_can_be_written_and_read_back(definition: schedules.Definition)
     )
 
 
+def test_fields_that_are_rarely_used_do_not_change_the_text() -> None:
+    """An entry that was kept before these fields were known is no other now; one that uses them can be read back."""
+    plain = Entry("nightly", "proj.add", Interval(10.0))
+    rare = replace(plain, one_off=True, starts_at=1, expires_at=2)
+
+    assert schedules.entry_text(plain) == (
+        '{"args":"()","enabled":true,"expires_s":null,"kwargs":"{}","problem":null,"queue":null,'
+        '"schedule":{"every":10.0,"type":"interval","tz":"UTC"},"shadow":null,"task":"proj.add"}'
+    )
+    assert schedules.entry_from("nightly", schedules.entry_text(rare)) == rare
+
+
 def test_unknown_kinds_and_impossible_intervals_are_not_verifiable() -> None:
     """They are kept and shown; due times are not made up for them."""
     assert schedules.parse({"type": "rrule", "text": "FREQ=DAILY"}).kind == "rrule"
@@ -310,7 +322,8 @@ def test_entries_are_alike_when_their_sends_cannot_be_told_apart() -> None:
         (Interval(5400, relative=True), "every 90 min", "every 90 minutes, cut to the full hour"),
         (Interval(0.5), "every 0.5 s", "every 0.5 seconds"),
         (Unverifiable("solar", "sunset"), "sunset", "sunset (due times not known)"),
-        (Clocked(micros("2026-05-02T04:59:30Z"), "Asia/Tokyo"), "2026-05-02 13:59:30", "once, on 2 May 2026 at 13:59:30"),
+        (Clocked(micros("2026-05-02T04:59:30Z"), "Asia/Tokyo"), "2026-05-02 13:59:30",
+         "once, on 2 May 2026 at 13:59:30"),
         (Clocked(micros("2026-11-22T04:00:00Z")), "2026-11-22 04:00:00", "once, on 22 November 2026 at 04:00"),
     ],
 )  # fmt: skip

@@ -11,6 +11,7 @@ from taskledger.config import Settings
 from taskledger.ledger import presence
 from taskledger.ledger.query import task
 from taskledger.ledger.record import Batch, Position, record
+from taskledger.ledger.settle import MOST_SUSPECTS
 from taskledger.settling import Settling
 from taskledger.states import State
 
@@ -122,6 +123,31 @@ def test_a_worker_that_runs_nothing_has_ended_its_run(ledger, sqlite_url):
     assert taken == [0, 0, 0, 1, 0, 0]
     assert (found.task.state, found.task.settled_by) == (State.IGNORED, "inferred")
     assert found.runs[0].note.startswith("its worker says that it runs nothing any more")
+
+
+def test_after_a_worker_lost_its_broker_the_backend_is_asked_whatever_the_worker_says(ledger, sqlite_url, redis_url):
+    """Celery 5.4 may go on to count as active what ended meanwhile; without an answer nothing is claimed."""
+    told = {"freq": 2.0, "active": 1, "processed": 1}
+    put(ledger, raw("worker-offline", NOON + 11, **told), raw("worker-online", NOON + 18, **told))
+    put(ledger, *(raw("worker-heartbeat", NOON + at, **told) for at in range(20, 90, 2)))
+    rounds = settling(sqlite_url, redis_url)
+
+    assert [rounds.settle(ledger, NOON_AT + at * S) for at in (21, 31, 61, 85)] == [0, 0, 0, 0]
+    assert task(ledger, TASK).task.state == State.STARTED
+    keep(redis_url)
+    assert rounds.settle(ledger, NOON_AT + 88 * S) == 1
+    rounds.close()
+    assert (task(ledger, TASK).task.state, task(ledger, TASK).task.settled_by) == (State.SUCCESS, "backend")
+
+
+def test_a_worker_that_had_thousands_is_settled_at_once(ledger, sqlite_url):
+    """More runs than one look takes in do not wait for the next round of the jobs."""
+    number = MOST_SUSPECTS + 50
+    waiting = [task_event("received", NOON + 9, uuid=f"id-{n}", name="x", retries=0) for n in range(number)]
+    record(ledger, Batch("default", decoded(*waiting), received_at=NOON_AT + 9 * S))
+
+    assert settling(sqlite_url, None).settle(ledger, NOON_AT + 60 * S) == number + 1
+    assert settling(sqlite_url, None).settle(ledger, NOON_AT + 60 * S) == 0
 
 
 def test_a_task_revoked_before_it_was_received_gets_its_name(ledger, sqlite_url, redis_url):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stories import NOON, TASK, decoded, failed, raw, retried_twice, succeeded, task_event
 
+from taskledger.runs import AT_ONCE
 from taskledger.states import ENDS, State
 from taskledger.tasks import _in_order, _searched, _straight, fold, project
 from taskledger.texts import MAX_TEXT_CHARS, cut, moment, text
@@ -116,6 +117,22 @@ def test_a_quick_retry_that_ends_before_its_predecessor_is_told():
 
     assert [(run.retries, run.state) for run in task.runs] == [(0, State.RETRY), (1, State.SUCCESS)]
     assert task.state == State.SUCCESS
+
+
+def test_two_retries_at_once_say_that_nobody_knows_which_is_whose():
+    """Where two attempts that were both followed end at once, their order is a guess, and both runs say so."""
+    about = {"name": "mail.send", "args": "()", "kwargs": "{}"}
+    told = [task_event("received", NOON, retries=0, **about), task_event("started", NOON + 0.01)]
+    for attempt in (1, 2):
+        told += [
+            task_event("received", NOON + attempt / 10, retries=attempt, **about),
+            task_event("started", NOON + attempt / 10 + 0.01),
+        ]
+    ends = [task_event("retried", NOON + 0.3 + n / 100, exception=f"OSError('{n}')") for n in (1, 2)]
+    task = made(*told, *ends, task_event("failed", NOON + 0.4, exception="OSError('3')"))
+
+    assert [run.state for run in task.runs] == [State.RETRY, State.RETRY, State.FAILURE]
+    assert [run.note for run in task.runs] == [AT_ONCE, AT_ONCE, None]
 
 
 def test_a_redelivery_is_another_run():

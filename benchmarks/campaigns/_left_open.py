@@ -3,7 +3,7 @@
 import os
 import time
 
-from celery import Celery
+from celery import Celery, Task
 from celery.exceptions import Ignore, Reject
 
 app = Celery("left_open", broker=os.environ["LEFT_OPEN_BROKER"], backend=os.environ.get("LEFT_OPEN_BACKEND"))
@@ -30,3 +30,13 @@ def ignore() -> None:
 @app.task(name="left_open.reject")
 def reject() -> None:
     raise Reject("not wanted", requeue=False)
+
+
+@app.task(name="left_open.retry", bind=True, max_retries=3)
+def retry(self: Task) -> None:
+    raise self.retry(exc=ConnectionError(f"no answer to attempt {self.request.retries}"), countdown=0.5)
+
+
+@app.task(name="left_open.overrun", time_limit=3)
+def overrun() -> None:
+    time.sleep(300)

@@ -84,7 +84,7 @@ def run(tried: Sequence[Case], pythons: Iterable[str]) -> list[Outcome]:
     """Let the beat of each Python's Celery run the cases, and judge what it did."""
     with ThreadPoolExecutor(2) as pool:
         told = list(pool.map(lambda python: _beat(python, tried), pythons))
-    return [_compared(tried, one["celery"], one["fires"]) for one in told]
+    return [compared(tried, one["celery"], one["fires"]) for one in told]
 
 
 def _beat(python: str, tried: Sequence[Case]) -> Any:
@@ -92,7 +92,8 @@ def _beat(python: str, tried: Sequence[Case]) -> Any:
     return json.loads(subprocess.run([python, BEAT], input=text, text=True, check=True, stdout=subprocess.PIPE).stdout)
 
 
-def _compared(tried: Sequence[Case], celery: str, fires: Sequence[Sequence[float]]) -> Outcome:
+def compared(tried: Sequence[Case], celery: str, fires: Sequence[Sequence[float]]) -> Outcome:
+    """What one Celery's fires (seconds, by case) come to."""
     outcome = Outcome(celery)
     for case, times in zip(tried, fires, strict=True):
         sent = [round(at * SECOND) for at in times]

@@ -37,8 +37,10 @@ POOLS = {"prefork": ("-P", "prefork", "-c", "3"), "threads": ("-P", "threads", "
 BETWEEN_S = (7.0, 11.0)
 #: seconds of an outage
 AWAY_S = (1.0, 10.0)
-#: seconds until all that was told is compared: a few heartbeats, and the jobs' own rhythm
-SETTLE_S = 40.0
+#: seconds after the last outage that are compared too: some heartbeats, and a second look at what was found
+AFTER_S = 8.0
+#: seconds until that much is compared, at most: a recorder that was killed is waited for before
+SETTLE_S = 60.0
 START_S = 60.0
 
 PROJECT = """
@@ -156,11 +158,12 @@ def _disturb(folder: Path, broker_url: str, database_url: str, outages: int, cha
             if spans:
                 spans[-1] = spans[-1]._replace(to_s=time.time())
             is_last = number == outages
-            time.sleep(SETTLE_S if is_last else chance.uniform(*BETWEEN_S))
             if is_last:
+                _wait_until_compared(database_url, time.time() + AFTER_S)
                 running.terminate()
                 running.wait(20)
                 break
+            time.sleep(chance.uniform(*BETWEEN_S))
             running.kill()
             running.wait(10)
             spans.append(Outage(time.time(), 0.0))
@@ -179,9 +182,18 @@ def _restart(
             worker = workers[number % len(workers)]
             worker.restart(at_once=chance.random() < 0.3)
             number += 1
-        time.sleep(SETTLE_S)
+        _wait_until_compared(database_url, time.time() + AFTER_S)
         running.terminate()
         running.wait(20)
+
+
+def _wait_until_compared(database_url: str, to_s: float) -> None:
+    def is_compared() -> bool:
+        with open_ledger(database_url) as ledger:
+            proof = query.completeness(ledger, Span(0, 2**62), time.time_ns() // 1000)
+        return (proof.compared_at or 0) > to_s * 1e6
+
+    stage.until(is_compared, "the comparison", SETTLE_S, every_s=0.5)
 
 
 @contextmanager

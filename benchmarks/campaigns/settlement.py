@@ -1,7 +1,9 @@
 """What events leave open is settled: a worker loses its broker, is killed, or ends tasks without a word.
 
+And what events tell twice, or in pieces, is one story: retries, deliveries after a kill, a hard time limit.
+
 The workers run in virtual environments of their own, made here with pip, one for each version of Celery: the recorder
-needs none of these. What they must come to is in PROMISES, within a minute of the fault.
+needs none of these. What each run of their tasks must come to is in PROMISES, within a minute of the fault.
 """
 
 import argparse
@@ -14,15 +16,18 @@ import time
 import venv
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from celery import Celery
 
 from benchmarks.campaigns import stage
 from taskledger.ledger import Ledger, migrate, open_ledger
+from taskledger.ledger.answers import RunRow
 from taskledger.ledger.query import task
+from taskledger.states import State
 
 #: versions of Celery, as pip takes them
 VERSIONS = ("5.4.0", "5.6.3", "newest")
@@ -32,36 +37,74 @@ PROMISED_S = 60.0
 AWAY_S = 6.0
 #: tasks of a scene
 TASKS = 4
-#: scene -> (state, how it is known) of every task's last run; None: by events or by the backend
-PROMISES: dict[str, tuple[frozenset[str], frozenset[str | None]]] = {
-    "broker-lost": (frozenset({"SUCCESS"}), frozenset({"backend", None})),
-    "killed": (frozenset({"LOST"}), frozenset({"inferred"})),
-    "killed-without-backend": (frozenset({"LOST"}), frozenset({"inferred"})),
-    "ignore": (frozenset({"IGNORED"}), frozenset({"inferred"})),
+#: seconds after which it is looked again: two more rounds of settling change nothing
+STAYS_S = 22.0
+#: of one run: the states it may end in, and how that may be known (None: events told it)
+Known = tuple[frozenset[str], frozenset[str | None]]
+TOLD: frozenset[str | None] = frozenset({None})
+INFERRED: frozenset[str | None] = frozenset({"inferred"})
+LOST: Known = (frozenset({"LOST"}), INFERRED)
+RETRIED: Known = (frozenset({"RETRY"}), TOLD)
+#: scene -> what each run of every task must come to
+PROMISES: dict[str, tuple[Known, ...]] = {
+    # 5.7 sends the events of that time later.
+    "broker-lost": ((frozenset({"SUCCESS"}), frozenset({"backend", None})),),
+    "killed": (LOST,),
+    "killed-without-backend": (LOST,),
+    # The backend has the end of the second run only.
+    "killed-late": (LOST, (frozenset({"SUCCESS"}), TOLD)),
+    "ignore": ((frozenset({"IGNORED"}), INFERRED),),
     # 5.7 says that it failed.
-    "reject": (frozenset({"IGNORED", "FAILURE", "REJECTED"}), frozenset({"inferred", None})),
+    "reject": ((frozenset({"IGNORED", "FAILURE", "REJECTED"}), frozenset({"inferred", None})),),
+    "retried": (RETRIED, RETRIED, RETRIED, (frozenset({"FAILURE"}), TOLD)),
+    # 5.7 says so twice.
+    "hard-limit": ((frozenset({"FAILURE"}), TOLD),),
+}
+#: scene -> task and its arguments; else one that sleeps for long
+TASK: dict[str, tuple[str, tuple[float, ...]]] = {
+    "broker-lost": ("left_open.sleep", (4.0,)),
+    "killed-late": ("left_open.sleep", (8.0,)),
+    "ignore": ("left_open.ignore", ()),
+    "reject": ("left_open.reject", ()),
+    "retried": ("left_open.retry", ()),
+    "hard-limit": ("left_open.overrun", ()),
 }
 START_S = 60.0
 
 
+#: what one task came to: (state, how it is known) of each run
+Story = tuple[tuple[str, str | None], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the tasks came to: (state, how it is known) -> how many; and after how many seconds all were closed."""
+    """What the tasks came to -> how many; after how many seconds; and whether it stayed so."""
 
     scene: str
     version: str
-    ended: Counter[tuple[str, str | None]]
+    stories: Counter[Story]
     after_s: float
+    has_stayed: bool
 
     @property
     def is_well(self) -> bool:
-        states, ways = PROMISES[self.scene]
-        is_right = all(state in states and way in ways for state, way in self.ended)
-        return is_right and self.ended.total() == TASKS and self.after_s <= PROMISED_S
+        is_right = all(_is_kept(self.scene, story) for story in self.stories)
+        return is_right and self.stories.total() == TASKS and self.after_s <= PROMISED_S and self.has_stayed
 
     def __str__(self) -> str:
-        words = ", ".join(f"{number} {state} by {way or 'events'}" for (state, way), number in self.ended.items())
-        return f"Celery {self.version}: {words or 'nothing'}; after {self.after_s:.0f} s (promised: {PROMISED_S:.0f} s)"
+        words = "; ".join(
+            f"{number} × " + ", ".join(f"{state} by {way or 'events'}" for state, way in story)
+            for story, number in self.stories.items()
+        )
+        stayed = "" if self.has_stayed else ", and did not stay so"
+        return f"Celery {self.version}: {words}{stayed}; after {self.after_s:.0f} s (promised: {PROMISED_S:.0f} s)"
+
+
+def _is_kept(scene: str, story: Story) -> bool:
+    promised = PROMISES[scene]
+    return len(story) == len(promised) and all(
+        state in states and way in ways for (state, way), (states, ways) in zip(story, promised, strict=True)
+    )
 
 
 def environment(folder: Path, version: str) -> Path:
@@ -77,7 +120,7 @@ def environment(folder: Path, version: str) -> Path:
 
 
 def run(scene: str, python: Path, transport: str = "rabbitmq") -> Outcome:
-    """One scene with a worker of that Python."""
+    """One scene with workers of that Python."""
     with (
         tempfile.TemporaryDirectory() as name,
         stage.broker(transport) as broker_url,
@@ -88,56 +131,72 @@ def run(scene: str, python: Path, transport: str = "rabbitmq") -> Outcome:
         migrate.upgrade(database_url)
         backend = None if scene.endswith("without-backend") else backend_url
         more = ["--result-backend", backend] if backend else []
+        start = partial(_worker, Path(name), python, proxy.url, backend, is_late=scene == "killed-late")
         with (
             _recorder(Path(name), broker_url, database_url, *more),
             open_ledger(database_url) as ledger,
-            _worker(Path(name), python, proxy.url, backend) as worker,
+            ExitStack() as workers,
         ):
+            worker = workers.enter_context(start("w1"))
             stage.until(lambda: stage.coverages(database_url), "the recorder", START_S)
-            return _play(scene, python, broker_url, ledger, _Faults(proxy, worker))
+            ids = _begin(scene, broker_url, ledger)
+            time.sleep(2)
+            _fault(scene, proxy, worker)
+            if scene == "killed-late":
+                workers.enter_context(start("w2"))
+            return _watch(scene, _version(python), ledger, ids)
 
 
-@dataclass(frozen=True, slots=True)
-class _Faults:
-    proxy: stage.Proxy
-    worker: subprocess.Popen[bytes]
-
-    def happen(self, scene: str) -> None:
-        if scene == "broker-lost":
-            self.proxy.refuse(True)
-            time.sleep(AWAY_S)
-            self.proxy.refuse(False)
-        elif scene.startswith("killed"):
-            os.killpg(self.worker.pid, signal.SIGKILL)
-
-
-def _play(scene: str, python: Path, broker_url: str, ledger: Ledger, faults: _Faults) -> Outcome:
+def _begin(scene: str, broker_url: str, ledger: Ledger) -> list[str]:
+    """Send the tasks and wait until all of them have begun; their ids."""
     app = Celery("campaign", broker=broker_url, set_as_current=False)
     stage.until(lambda: app.control.ping(timeout=1), "the worker", START_S)
-    name, args = {"ignore": ("left_open.ignore", ()), "reject": ("left_open.reject", ())}.get(
-        scene, ("left_open.sleep", (4.0 if scene == "broker-lost" else 300.0,))
-    )
+    name, args = TASK.get(scene, ("left_open.sleep", (300.0,)))
     ids = [app.send_task(name, args).id for _ in range(TASKS)]
     app.close()
-    stage.until(lambda: all(task(ledger, task_id) for task_id in ids), "the tasks", START_S)
-    stage.until(lambda: all(_ended(ledger, task_id) != ("RECEIVED", None) for task_id in ids), "their starts", START_S)
-    time.sleep(2)
-    faults.happen(scene)
+    stage.until(lambda: all(_story(ledger, task_id) for task_id in ids), "the tasks", START_S)
+    stage.until(lambda: all(_story(ledger, task_id)[0] != ("RECEIVED", None) for task_id in ids), "starts", START_S)
+    return ids
+
+
+def _fault(scene: str, proxy: stage.Proxy, worker: subprocess.Popen[bytes]) -> None:
+    if scene == "broker-lost":
+        proxy.refuse(True)
+        time.sleep(AWAY_S)
+        proxy.refuse(False)
+    elif scene.startswith("killed"):
+        os.killpg(worker.pid, signal.SIGKILL)
+
+
+def _watch(scene: str, version: str, ledger: Ledger, ids: list[str]) -> Outcome:
     begun_s = time.monotonic()
-    while not all(_is_end(ledger, task_id) for task_id in ids) and time.monotonic() - begun_s < PROMISED_S:
+    while not all(_is_kept(scene, _story(ledger, task_id)) for task_id in ids):
+        if time.monotonic() - begun_s > PROMISED_S:
+            break
         time.sleep(0.5)
     after_s = time.monotonic() - begun_s
-    return Outcome(scene, _version(python), Counter(_ended(ledger, task_id) for task_id in ids), after_s)
+    stories = Counter(_story(ledger, task_id) for task_id in ids)
+    time.sleep(STAYS_S)
+    return Outcome(scene, version, stories, after_s, stories == Counter(_story(ledger, task_id) for task_id in ids))
 
 
-def _is_end(ledger: Ledger, task_id: str) -> bool:
+def _story(ledger: Ledger, task_id: str) -> Story:
+    """Of each run its state and how that is known; a run that lacks what every ended one has is told as such."""
     found = task(ledger, task_id)
-    return found is not None and found.task.state.is_end
+    return tuple((_state(each), each.settled_by) for each in found.runs) if found else ()
 
 
-def _ended(ledger: Ledger, task_id: str) -> tuple[str, str | None]:
-    found = task(ledger, task_id)
-    return (found.task.state.name, found.task.settled_by) if found else ("UNKNOWN", None)
+def _state(of: RunRow) -> str:
+    """Its name; with what is missing, if the run has ended."""
+    needed: dict[str, object] = {"start": of.started_at, "worker": of.worker}
+    if of.state.is_end or of.state is State.RETRY:
+        needed["end"] = of.ended_at
+    if of.state in (State.RETRY, State.FAILURE):
+        needed["exception"] = of.exception
+    if of.settled_by == "inferred":
+        needed["a word on how that is known"] = of.note
+    missing = [name for name, value in needed.items() if value is None]
+    return of.state.name + (f" without {', '.join(missing)}" if missing and of.state is not State.RECEIVED else "")
 
 
 def _version(python: Path) -> str:
@@ -153,11 +212,16 @@ def _recorder(folder: Path, broker_url: str, database_url: str, *more: str) -> I
 
 
 @contextmanager
-def _worker(folder: Path, python: Path, broker_url: str, backend_url: str | None) -> Iterator[subprocess.Popen[bytes]]:
-    command = [str(python), "-m", "celery", "-A", "_left_open", "worker", "-E", "-c", str(TASKS), "-n", "w1@campaign"]
+def _worker(
+    folder: Path, python: Path, broker_url: str, backend_url: str | None, name: str, *, is_late: bool
+) -> Iterator[subprocess.Popen[bytes]]:
+    command = [
+        str(python), "-m", "celery", "-A", "_left_open", "worker", "-E", "-c", str(TASKS), "-n", f"{name}@campaign"
+    ]  # fmt: skip
     environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environ |= {"LEFT_OPEN_BROKER": broker_url} | ({"LEFT_OPEN_BACKEND": backend_url} if backend_url else {})
-    with _process(command, folder / "worker.log", Path(__file__).parent, environ) as running:
+    environ["LEFT_OPEN_LATE"] = "yes" if is_late else "no"
+    with _process(command, folder / f"{name}.log", Path(__file__).parent, environ) as running:
         yield running
 
 

@@ -1,27 +1,23 @@
 """Results in a database: `celery_taskmeta` of Celery's own backend, `django_celery_results_taskresult` of Django's.
 
-These are other people's tables, read with a SELECT of our own: beside `ledger/`, this module alone speaks SQL.
+These are other people's tables, read with a SELECT of our own.
 """
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, case, column, create_engine, func, inspect, select, table
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy import Engine, case, column, func, inspect, select, table
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
 
+from taskledger import databases
 from taskledger.backends.meta import MAX_BYTES, Reading
 from taskledger.errors import BackendAway, BackendUnreadable
 from taskledger.orphans import Found
-from taskledger.parsing import mask_url
 
 #: ids in one SELECT
 IDS_AT_ONCE = 500
-#: seconds that it may take to connect
-TIMEOUT_S = 5
 #: our name of a field -> its column: celery/backends/database/models.py
 CELERY = {
     name: name
@@ -42,16 +38,6 @@ DJANGO = {
 }
 #: values that are serialised, each by itself
 _SERIALISED = ("result", "args", "kwargs")
-#: a driver that comes with taskledger -> the databases it is for
-_DRIVERS = {"psycopg": ("postgresql", "postgres"), "pymysql": ("mysql", "mariadb")}
-#: Django's engines (django/db/backends)
-_ENGINES = {
-    "postgresql": "postgresql",
-    "postgis": "postgresql",
-    "mysql": "mysql",
-    "sqlite3": "sqlite",
-    "spatialite": "sqlite",
-}
 
 
 class DatabaseBackend:
@@ -141,16 +127,10 @@ def open_database(url: str, celery_app: Any, reading: Reading) -> DatabaseBacken
 
 
 def _address(url: str) -> URL:
-    """An SQLAlchemy URL with a driver that is here."""
     try:
-        address = make_url(url)
-    except ArgumentError as error:
-        raise BackendUnreadable(f"The result backend {mask_url(url)!r} is no address of a database.") from error
-    kind, _, driver = address.drivername.partition("+")
-    ours = next((name for name, kinds in _DRIVERS.items() if kind in kinds), None)
-    if ours is not None and (not driver or importlib.util.find_spec(driver) is None):
-        return address.set(drivername=f"{'postgresql' if ours == 'psycopg' else kind}+{ours}")
-    return address
+        return databases.address(url)
+    except ValueError as error:
+        raise BackendUnreadable(f"The result backend {error}.") from error
 
 
 def _djangos_address() -> URL:
@@ -164,41 +144,14 @@ def _djangos_address() -> URL:
             "The result backend django-db cannot be read: Django's settings are not known; give --app, or"
             " --result-backend django-db+postgresql://…"
         ) from error
-    return djangos_url(database)
-
-
-def djangos_url(database: Mapping[str, Any]) -> URL:
-    """The address that an entry of Django's DATABASES means. Raises BackendUnreadable for another engine."""
-    kind = _ENGINES.get(str(database.get("ENGINE")).rpartition(".")[2])
-    if kind is None:
-        raise BackendUnreadable(
-            f"The result backend django-db cannot be read: {database.get('ENGINE')} is not supported."
-        )
-    if kind == "sqlite":
-        return URL.create("sqlite", database=str(database.get("NAME")))
-    port = database.get("PORT")
-    parts: dict[str, Any] = {key: database.get(key.upper()) or None for key in ("host", "password")}
-    address = URL.create(
-        kind,
-        username=database.get("USER") or None,
-        port=int(port) if port else None,
-        database=database.get("NAME"),
-        **parts,
-    )
-    return _address(address.render_as_string(hide_password=False))
+    try:
+        return databases.djangos_address(database)
+    except ValueError as error:
+        raise BackendUnreadable(f"The result backend django-db cannot be read: {error}.") from error
 
 
 def _engine(address: URL) -> Engine:
-    options: dict[str, Any] = {"pool_pre_ping": True}
-    if address.get_backend_name() == "sqlite":
-        # A file that is not there must not be made by looking.
-        path = Path(address.database or "").absolute().as_posix()
-        address = address.set(database=f"file:{path}", query={"mode": "ro", "uri": "true"})
-        options["connect_args"] = {"timeout": TIMEOUT_S}
-    else:
-        options |= {"pool_size": 1, "max_overflow": 1, "connect_args": {"connect_timeout": TIMEOUT_S}}
     try:
-        return create_engine(address, **options)
-    except (ImportError, NoSuchModuleError, TypeError) as error:
-        shown = address.render_as_string(hide_password=True)
-        raise BackendUnreadable(f"The result backend {shown} cannot be read: its driver is not installed.") from error
+        return databases.engine(address)
+    except ValueError as error:
+        raise BackendUnreadable(f"The result backend {error}.") from error

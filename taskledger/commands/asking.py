@@ -120,7 +120,7 @@ def read_span(ask: Asking, options: SpanOptions) -> Any:
     found = span.read(options["from_text"], options["to_text"], ask.now_at, ask.zone, began_at)
     if found.problem:
         raise QueryError(found.problem.partition(";")[0], 0)
-    return found
+    return found if ask.at is None else found.until(ask.at)
 
 
 def vouch(ctx: click.Context, ask: Asking, span: Any, *, found: int, what: str) -> None:

@@ -4,7 +4,17 @@ from typing import Any, Unpack
 
 import click
 
-from taskledger.commands.asking import CANNOT_TELL, Asking, SpanOptions, asking, of_span, question, read_span, vouch
+from taskledger.commands.asking import (
+    CANNOT_TELL,
+    Asking,
+    SpanOptions,
+    asking,
+    of_moment,
+    of_span,
+    question,
+    read_span,
+    vouch,
+)
 from taskledger.commands.output import note, print_json, print_table
 from taskledger.plain import plain
 
@@ -14,12 +24,18 @@ NOT_WELL = 1
 
 @question("gaps", "What is missing: when, of which worker, and why.")
 @of_span
+@of_moment
 @click.option("--worker", default=None, metavar="NAME", help="Only of this one.")
-def gaps_command(ctx: click.Context, worker: str | None, as_json: bool, **span: Unpack[SpanOptions]) -> None:
-    """What is missing: starts and ends of tasks that workers counted and nobody recorded, newest first."""
+def gaps_command(
+    ctx: click.Context, worker: str | None, at_text: str | None, as_json: bool, **span: Unpack[SpanOptions]
+) -> None:
+    """What is missing: starts and ends of tasks that workers counted and nobody recorded, newest first.
+
+    With --at: of the time before that moment; --from and --to count from it.
+    """
     from taskledger.ledger import query
 
-    with asking(ctx) as ask:
+    with asking(ctx, at_text) as ask:
         range_ = read_span(ask, span)
         rows = query.gaps(ask.ledger, range_.asked, worker=worker)
         if as_json:

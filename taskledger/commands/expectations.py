@@ -4,14 +4,7 @@ from typing import Any
 
 import click
 
-from taskledger.commands.asking import (
-    CANNOT_TELL,
-    Asking,
-    asking,
-    of_moment,
-    question,
-    vouch_for_moment,
-)
+from taskledger.commands.asking import CANNOT_TELL, Asking, asking, of_moment, question, vouch_for_moment
 from taskledger.commands.output import note, print_fields, print_json, print_table
 
 #: newest due times of an entry that are asked for where the last alone is shown
@@ -42,7 +35,8 @@ def schedules_command(
 
       taskledger schedules nightly-billing --ticks
 
-    They are shown as `record` read them, and what is due now is judged first.
+    They are shown as `record` read them, and what is due now is judged first. With --at: as they stood at that moment,
+    when what is known to be late or missed today may still have been to come.
     """
     from taskledger.ledger import query, schedule_store
 
@@ -50,42 +44,49 @@ def schedules_command(
         raise click.UsageError("--ticks needs the NAME of one entry, before it: taskledger schedules NAME --ticks")
     with asking(ctx, at_text) as ask:
         schedule_store.judge_due(ask.ledger, ask.today_at)
-        if name is not None:
-            _tell_one(ctx, ask, name, ticks, as_json=as_json)
-        else:
-            _tell_all(ctx, ask, as_json=as_json)
+        is_found = _tell_all(ask, as_json=as_json) if name is None else _tell_one(ask, name, ticks, as_json=as_json)
         if ask.at is not None:
             vouch_for_moment(query.heard_at(ask.ledger, ask.at, ask.today_at))
+        if not is_found:
+            note(_not_found(name, at_text))
+            ctx.exit(CANNOT_TELL)
 
 
-def _tell_all(ctx: click.Context, ask: Asking, *, as_json: bool) -> None:
+def _not_found(name: str | None, at_text: str | None) -> str:
+    then = "" if at_text is None else f" by {at_text}"
+    if name is not None:
+        return f"No schedule entry named {name} was ever read or recorded{then}; `taskledger schedules` lists them."
+    if then:
+        return f"No schedule had been read{then}."
+    return "No schedule is known: `celery -A APP taskledger record` reads it from the app."
+
+
+def _tell_all(ask: Asking, *, as_json: bool) -> bool:
     from taskledger.ledger import query
 
-    rows = query.schedules(ask.ledger, ask.now_at, ticks=_TICKS)
+    rows = query.schedules(ask.ledger, ask.now_at, ticks=_TICKS, at=ask.at)
     if as_json:
         print_json(rows)
     else:
         dues = (ask.titled("Last due"), "Sent", "Late by", "Outcome", ask.titled("Last fired"))
         titles = ("Entry", "Task", "Due", *dues, "30 days", ask.titled("Next due"))
         print_table(titles, (_schedule_line(ask, row) for row in rows))
-    if not rows:
-        note("No schedule is known: `celery -A APP taskledger record` reads it from the app.")
-        ctx.exit(CANNOT_TELL)
+    return bool(rows)
 
 
-def _tell_one(ctx: click.Context, ask: Asking, name: str, ticks: int | None, *, as_json: bool) -> None:
+def _tell_one(ask: Asking, name: str, ticks: int | None, *, as_json: bool) -> bool:
     from taskledger.ledger import query
 
-    row = query.schedule(ask.ledger, name, ask.now_at, ticks=ticks or _SHOWN)
+    row = query.schedule(ask.ledger, name, ask.now_at, ticks=ticks or _SHOWN, at=ask.at)
     if row is None:
-        note(f"No schedule entry named {name} was ever read or recorded; `taskledger schedules` lists those that were.")
-        ctx.exit(CANNOT_TELL)
+        return False
     if as_json:
         print_json(row)
     elif ticks is None:
         _print_entry(ask, row)
     else:
         _print_ticks(ask, row)
+    return True
 
 
 def _schedule_line(ask: Asking, row: Any) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The questions about tasks and failures: tasks, task, failures."""
 
+from collections.abc import Callable
 from typing import Any, Unpack
 
 import click
@@ -64,15 +65,21 @@ def tasks_command(
         vouch(ctx, ask, range_, found=len(page.rows), what=f"task matches {query!r}" if query else "task")
 
 
-def _print_tasks(ask: Asking, rows: tuple[Any, ...]) -> None:
+def _words(ask: Asking) -> Callable[[Any], Any]:
+    """What the states of tasks are called at the moment in question."""
     from taskledger.ledger import query
-    from taskledger_web import times, words
+    from taskledger_web import words
 
-    running = None if ask.at is None else query.running_at(ask.ledger, ask.at, ask.today_at)
+    if ask.at is None:
+        return lambda row: words.of_task(row, ask.now_at)
+    running = query.running_at(ask.ledger, ask.at, ask.today_at)
+    return lambda row: words.as_of(row, running)
 
-    def word(row: Any) -> Any:
-        return words.of_task(row, ask.now_at) if running is None else words.as_of(row, running)
 
+def _print_tasks(ask: Asking, rows: tuple[Any, ...]) -> None:
+    from taskledger_web import times
+
+    word = _words(ask)
     titles = ("Task", "Name", "State", ask.titled("First seen"), "Run time", "Worker", "Exception")
     print_table(
         titles,
@@ -92,28 +99,41 @@ def _print_tasks(ask: Asking, rows: tuple[Any, ...]) -> None:
 
 
 @question("task", "One task: its runs and how it ended.")
+@of_moment
 @click.argument("id")
-def task_command(ctx: click.Context, id: str, as_json: bool) -> None:  # noqa: A002  The contract calls it ID.
-    """One task: its runs, its events, and how it ended. ID may be its first characters."""
+def task_command(
+    ctx: click.Context,
+    id: str,  # noqa: A002  The contract calls it ID.
+    at_text: str | None,
+    as_json: bool,
+) -> None:
+    """One task: its runs, its events, and how it ended. ID may be its first characters.
+
+    With --at: as it stood at that moment.
+    """
     from taskledger.ledger import query
 
-    with asking(ctx) as ask:
-        detail = query.task(ask.ledger, id)
+    with asking(ctx, at_text) as ask:
+        detail = query.task(ask.ledger, id, at=ask.at)
         if detail is None:
-            alike = query.tasks_like(ask.ledger, id)
-            detail = query.task(ask.ledger, alike[0].id) if len(alike) == 1 else None
+            alike = [task for task in query.tasks_like(ask.ledger, id) if task.first_at <= ask.now_at]
+            detail = query.task(ask.ledger, alike[0].id, at=ask.at) if len(alike) == 1 else None
             if detail is None:
-                note(_unknown_task(id, [task.id for task in alike]))
+                note(_unknown_task(id, [task.id for task in alike], at_text))
                 ctx.exit(CANNOT_TELL)
         if as_json:
             print_json(detail)
         else:
             _print_task(ask, detail)
+        if ask.at is not None:
+            vouch_for_moment(query.heard_at(ask.ledger, ask.at, ask.today_at))
 
 
-def _unknown_task(task_id: str, alike: list[str]) -> str:
+def _unknown_task(task_id: str, alike: list[str], at_text: str | None) -> str:
     if alike:
         return f"Several tasks begin with {task_id}: {', '.join(alike)}."
+    if at_text is not None:
+        return f"No event of a task {task_id} by {at_text} was recorded; without --at it is as of now."
     return f"No event of a task {task_id} was recorded; `taskledger tasks --from all` lists what was."
 
 
@@ -121,7 +141,7 @@ def _print_task(ask: Asking, detail: Any) -> None:
     from taskledger_web import times, words
 
     task = detail.task
-    word = words.of_task(task, ask.now_at)
+    word = _words(ask)(task)
     print_fields((
         ("Task", task.id),
         ("Name", task.name),
@@ -165,12 +185,18 @@ def _print_last_traceback(detail: Any) -> None:
 
 @question("failures", "Failed runs, grouped by how they failed.")
 @of_span
+@of_moment
 @click.option("--text", default=None, help="Only those that mention it.")
-def failures_command(ctx: click.Context, text: str | None, as_json: bool, **span: Unpack[SpanOptions]) -> None:
-    """Failed runs, grouped by how they failed, the newest group first."""
+def failures_command(
+    ctx: click.Context, text: str | None, at_text: str | None, as_json: bool, **span: Unpack[SpanOptions]
+) -> None:
+    """Failed runs, grouped by how they failed, the newest group first.
+
+    With --at: those that had failed by that moment; --from and --to count from it.
+    """
     from taskledger.ledger import query
 
-    with asking(ctx) as ask:
+    with asking(ctx, at_text) as ask:
         range_ = read_span(ask, span)
         groups = query.failure_groups(ask.ledger, range_.asked, text=text)
         if as_json:

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Boolean, Connection, Double, Integer, LargeBi
 from sqlalchemy.exc import IntegrityError
 
 from taskledger.ledger import dialects
-from taskledger.ledger.faults import as_sqlalchemy
+from taskledger.ledger.faults import as_sqlalchemy, is_double
 from taskledger.ledger.types import TaskId
 
 Row = tuple[Any, ...]
@@ -43,11 +43,16 @@ def insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
 
 
 def insert_if_all_new(connection: Connection, table: Table, rows: Sequence[Row]) -> bool:
-    """Insert all of the rows, or none if any key is there already; which of the two it was."""
+    """Insert all of the rows, or none if any key is there already; which of the two it was.
+
+    Raises IntegrityError when it is another constraint that they do not keep.
+    """
     try:
         with connection.begin_nested():
             insert(connection, table, rows)
-    except IntegrityError:
+    except IntegrityError as error:
+        if not is_double(error):
+            raise
         return False
     return True
 

@@ -24,6 +24,8 @@ from taskledger.errors import LedgerAway, LedgerConflict, LedgerError
 _NOT_THE_VALUES = (1142, 1146)
 #: its codes, and MariaDB's, of values that PyMySQL calls operational: too large for a packet, against a constraint
 _THE_VALUES = (1153, 3819, 4025)
+#: how PostgreSQL, MySQL and SQLite say that a key is there already
+_DOUBLES = ("23505", 1062, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
 
 
 @contextmanager
@@ -63,6 +65,12 @@ def as_sqlalchemy(connection: Connection) -> Iterator[None]:
 def reason(error: DBAPIError) -> str:
     """The driver's own words in one line."""
     return " ".join(str(error.orig).split())[:300]
+
+
+def is_double(error: IntegrityError) -> bool:
+    """Whether a key is there already: what else is against a constraint will be so at every try."""
+    code = _sqlstate(error) or getattr(error.orig, "sqlite_errorcode", None) or _number(error)
+    return code in _DOUBLES
 
 
 def _is_missing_table(error: DBAPIError) -> bool:

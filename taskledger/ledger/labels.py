@@ -16,6 +16,8 @@ from taskledger.texts import name as spelled
 MAX_KNOWN = 50_000
 #: Numbers are given before their transactions commit, so a lower one may turn up later: look back this far for them.
 LOOK_BACK = 1_000
+#: number, kind, name
+_Row = tuple[int, int, str]
 
 
 class Kind(IntEnum):
@@ -68,7 +70,7 @@ class Labels:
         """The number of a name, or None if the ledger never heard it."""
         if value not in self._known[kind]:
             with translated(self._engine.url), self._engine.connect() as connection:
-                self._load(connection, schema.label.c.digest == _digest(value))
+                self._remember(_rows(connection, schema.label.c.digest == _digest(value)))
         return self._known[kind].get(value)
 
     def ids(self, kind: Kind, matches: Callable[[str], bool]) -> list[int]:
@@ -92,8 +94,14 @@ class Labels:
             connection.info["immediate"] = True
             with connection.begin():
                 connection.execute(dialects.insert_ignore(self._engine, schema.label), rows)
-                for chunk in dialects.chunks(rows):
-                    self._load(connection, schema.label.c.digest.in_([row["digest"] for row in chunk]))
+                made = [
+                    row
+                    for chunk in dialects.chunks(rows)
+                    for row in _rows(connection, schema.label.c.digest.in_([each["digest"] for each in chunk]))
+                ]
+        # Only what is committed may be remembered: else events would carry a number that stands for nothing, or,
+        # on SQLite, for the next name.
+        self._remember(made)
 
     def _forget_a_flood(self) -> None:
         for names in self._known.values():
@@ -102,16 +110,20 @@ class Labels:
 
     def _refresh(self) -> None:
         with translated(self._engine.url), self._engine.connect() as connection:
-            self._load(connection, schema.label.c.id > self._last - LOOK_BACK)
+            self._remember(_rows(connection, schema.label.c.id > self._last - LOOK_BACK))
 
-    def _load(self, connection: Connection, condition: ColumnElement[bool]) -> None:
-        columns = schema.label.c
-        rows = connection.execute(select(columns.id, columns.kind, columns.value).where(condition)).all()
+    def _remember(self, rows: Iterable[_Row]) -> None:
         with self._lock:
             for number, kind, value in rows:
                 self._known[kind][value] = number
                 self._values[number] = (kind, value)
                 self._last = max(self._last, number)
+
+
+def _rows(connection: Connection, condition: ColumnElement[bool]) -> list[_Row]:
+    columns = schema.label.c
+    found = connection.execute(select(columns.id, columns.kind, columns.value).where(condition))
+    return [(number, kind, value) for number, kind, value in found]
 
 
 def _digest(value: str) -> bytes:

@@ -6,7 +6,6 @@ goes on from there the next time.
 """
 
 import gc
-import os
 import platform
 import threading
 import time
@@ -15,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 from sqlalchemy import Connection, delete, func, select
 
@@ -178,7 +176,7 @@ def _forget_marks(connection: Connection) -> None:
 @contextmanager
 def _alone(ledger: Ledger) -> Iterator[Callable[[], None]]:
     """The lease of rebuilding; what it yields renews it, and is to be called often."""
-    holder = f"{platform.node()[:200]}:{os.getpid()}:{uuid4().hex[:8]}"
+    holder = leases.holder_of(platform.node())
     renewed_s = float("-inf")
 
     def renew() -> None:

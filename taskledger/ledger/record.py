@@ -14,6 +14,7 @@ from taskledger.errors import LedgerConflict
 from taskledger.events import INT32_MAX, Event, Malformed
 from taskledger.ledger import bulk, dialects, fold, schema
 from taskledger.ledger.engine import Ledger
+from taskledger.ledger.faults import is_double
 from taskledger.ledger.labels import Kind, Labels
 from taskledger.ledger.types import pack_task_id
 from taskledger.states import SILENT_TYPES
@@ -64,6 +65,8 @@ def record(ledger: Ledger, batch: Batch) -> Recorded:
         try:
             return _try(ledger, batch)
         except (LedgerConflict, IntegrityError) as error:
+            if isinstance(error, IntegrityError) and not is_double(error):
+                raise
             # Another recorder wrote the same rows in between: the next try sees them.
             log.debug("trying a batch again: %s", error, extra={"action": "batch_retried"})
             time.sleep(0.01 * 2**attempt)

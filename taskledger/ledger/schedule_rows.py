@@ -10,7 +10,7 @@ from sqlalchemy import Connection, RowMapping, and_, select
 
 from taskledger import crontabs
 from taskledger.crontabs import SECOND, Crontab
-from taskledger.ledger import dialects, schema
+from taskledger.ledger import dialects, schedule_then, schema
 from taskledger.ledger import schedule_facts as facts
 from taskledger.ledger.answers import ScheduleRow, TickRow
 from taskledger.ledger.engine import Ledger
@@ -31,45 +31,66 @@ SILENCE = 60 * SECOND
 Fates = dict[str, tuple[State, str | None]]
 
 
-def schedules(ledger: Ledger, now_at: int, *, ticks: int = 30) -> tuple[ScheduleRow, ...]:
-    """Every entry that a source has now, by name, each with its last `ticks` due times and up to 3 to come."""
+def schedules(ledger: Ledger, now_at: int, *, ticks: int = 30, at: int | None = None) -> tuple[ScheduleRow, ...]:
+    """Every entry that a source has now, by name, each with its last `ticks` due times and up to 3 to come.
+
+    `at`, here and below: as of that moment, which is then `now_at`, by what was known of it.
+    """
     with ledger.read() as connection:
-        entries = [entry for entry in facts.known(connection) if entry.latest.to_at is None]
-        return tuple(_rows(connection, ledger.labels, entries, entries, now_at, ticks))
+        entries = [entry for entry in _known(connection, at) if entry.latest.to_at is None]
+        return tuple(_rows(connection, ledger.labels, entries, entries, now_at, ticks, at))
 
 
-def schedule(ledger: Ledger, name: str, now_at: int, *, ticks: int = 200) -> ScheduleRow | None:
+def schedule(ledger: Ledger, name: str, now_at: int, *, ticks: int = 200, at: int | None = None) -> ScheduleRow | None:
     """One entry, even if its source no longer has it; None if there never was one of that name."""
     with ledger.read() as connection:
-        entries = facts.known(connection)
+        entries = _known(connection, at)
         mine = [entry for entry in entries if entry.name == name]
-        return next(iter(_rows(connection, ledger.labels, mine[:1], entries, now_at, ticks)), None)
+        return next(iter(_rows(connection, ledger.labels, mine[:1], entries, now_at, ticks, at)), None)
+
+
+def _known(connection: Connection, at: int | None) -> list[Known]:
+    entries = facts.known(connection)
+    return entries if at is None else schedule_then.entries_at(entries, at)
 
 
 def _rows(
-    connection: Connection, labels: Labels, asked: Sequence[Known], entries: Sequence[Known], now_at: int, limit: int
+    connection: Connection,
+    labels: Labels,
+    asked: Sequence[Known],
+    entries: Sequence[Known],
+    now_at: int,
+    limit: int,
+    at: int | None,
 ) -> Iterable[ScheduleRow]:
-    last = facts.last_ticks(connection, [entry.id for entry in asked])
+    ids = [entry.id for entry in asked]
+    last = facts.last_ticks(connection, ids) if at is None else schedule_then.last_ticks_at(connection, ids, at)
     clusters: dict[int, _Cluster] = {}
     for entry in asked:
         if entry.cluster_id not in clusters:
             mine = [other for other in entries if other.cluster_id == entry.cluster_id]
-            clusters[entry.cluster_id] = _Cluster(connection, labels, mine, now_at)
+            clusters[entry.cluster_id] = _Cluster(connection, labels, mine, now_at, at)
         yield _row(connection, entry, clusters[entry.cluster_id], last.get(entry.id), limit)
 
 
 class _Cluster:
     """The entries of a cluster, with what was heard and sent since the jobs last looked."""
 
-    def __init__(self, connection: Connection, labels: Labels, entries: Sequence[Known], now_at: int) -> None:
+    def __init__(
+        self, connection: Connection, labels: Labels, entries: Sequence[Known], now_at: int, at: int | None
+    ) -> None:
+        self.at = at
         self.labels = labels
         self.entries = entries
         self.now_at = now_at
         cluster_id = entries[0].cluster_id
-        self.heard = facts.heard(connection, cluster_id) or Heard([], 0)
+        heard = facts.heard(connection, cluster_id) or Heard([], 0)
+        self.heard = heard if at is None else schedule_then.heard_at(heard, at)
         first_at = min(entry.versions[0].from_at for entry in entries)
         seen_at = facts.mark(connection, facts.fires_mark(cluster_id)) or first_at
-        self.recent, _ = facts.sends(connection, labels, entries, seen_at - facts.LOOK_BACK, now_at + SECOND)
+        self.recent, _ = facts.sends(
+            connection, labels, entries, seen_at - facts.LOOK_BACK, now_at + SECOND * (at is None)
+        )
 
     @property
     def judged_at(self) -> int:
@@ -82,8 +103,13 @@ class _Cluster:
 
 def _row(connection: Connection, entry: Known, cluster: _Cluster, last: RowMapping | None, limit: int) -> ScheduleRow:
     open_ticks = _open_ticks(connection, entry, cluster, last)[-limit:]
-    final = _final_ticks(connection, entry.id, limit - len(open_ticks))
-    fates = _fates(connection, entry.cluster_id, [tick.task_id for tick in (*final, *open_ticks) if tick.task_id])
+    until_at = None if cluster.at is None else last["due_at"] if last else 0
+    final = _final_ticks(connection, entry.id, limit - len(open_ticks), until_at)
+    task_ids = [tick.task_id for tick in (*final, *open_ticks) if tick.task_id]
+    if cluster.at is None:
+        fates = _fates(connection, entry.cluster_id, task_ids)
+    else:
+        fates = schedule_then.fates_at(connection, entry.cluster_id, task_ids, cluster.at)
     past = [_with_outcome(tick, fates, cluster) for tick in (*final, *open_ticks)]
     future = [
         TickRow(at, "pending", None, None, None, None, is_final=False, note=None)
@@ -108,9 +134,14 @@ def _row(connection: Connection, entry: Known, cluster: _Cluster, last: RowMappi
     )
 
 
-def _final_ticks(connection: Connection, entry_id: int, limit: int) -> list[TickRow]:
+def _final_ticks(connection: Connection, entry_id: int, limit: int, until_at: int | None) -> list[TickRow]:
     tick = schema.tick
-    question = select(tick).where(tick.c.entry_id == entry_id).order_by(tick.c.due_at.desc()).limit(max(limit, 0))
+    mine = (
+        tick.c.entry_id == entry_id
+        if until_at is None
+        else and_(tick.c.entry_id == entry_id, tick.c.due_at <= until_at)
+    )
+    question = select(tick).where(mine).order_by(tick.c.due_at.desc()).limit(max(limit, 0))
     return [_final(row) for row in reversed(connection.execute(question).mappings().all())]
 
 
@@ -129,6 +160,7 @@ def _open_ticks(connection: Connection, entry: Known, cluster: _Cluster, last: R
     scope = replace(scope, now_at=cluster.judged_at)
     case = Case.gather(connection, cluster.labels, entry, cluster.entries, cluster.heard, scope)
     case = case.with_recent({entry_id: fires for entry_id, fires in cluster.recent.items() if fires})
+    case = case if cluster.at is None else schedule_then.case_at(case, cluster.at)
     return [_open(verdict, note) for verdict, note in judged(case)]
 
 
@@ -205,5 +237,7 @@ def _evidence(connection: Connection, entry: Known, cluster: _Cluster) -> str:
     if recent:
         return max(recent, key=lambda fire: fire.at).source
     fire = schema.fire.c
-    question = select(fire.evidence).where(fire.entry_id == entry.id).order_by(fire.fired_at.desc()).limit(1)
+    mine = fire.entry_id == entry.id
+    known = mine if cluster.at is None else and_(mine, fire.fired_at <= cluster.at)
+    question = select(fire.evidence).where(known).order_by(fire.fired_at.desc()).limit(1)
     return connection.scalar(question) or "none yet"

@@ -67,6 +67,11 @@ def retry_then_fail(self, number, order):
     raise self.retry(exc=TimeoutError(f"no answer for {order}"), countdown=0)
 
 
+@app.task(bind=True, max_retries=3)
+def retry_thrice(self, number, order):
+    raise self.retry(exc=ConnectionError(f"gateway timeout {self.request.retries} for {order}"), countdown=0.5)
+
+
 @app.task
 def slow(number, order, seconds=60):
     time.sleep(seconds)

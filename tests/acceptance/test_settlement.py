@@ -1,14 +1,19 @@
-"""What events left open: workers killed in the middle of a task, with a result backend and without one."""
+"""What events left open, or told twice: workers killed in mid-task, with a result backend and without one; retries."""
 
 import signal
 import time
+from contextlib import ExitStack
+from functools import partial
 
+import celery
 import pytest
 from crew import crew, until
 from sqlalchemy import func, select
 
-from taskledger.ledger import Ledger, open_ledger, schema
+from taskledger.ledger import Ledger, migrate, open_ledger, schema
+from taskledger.ledger.answers import Span
 from taskledger.ledger.query import task
+from taskledger.ledger.query.failures import failure_groups
 from taskledger.states import State
 
 #: seconds within which a run must be closed
@@ -25,6 +30,10 @@ def listening(ledger: Ledger) -> bool:
 def state_of(ledger: Ledger, task_id: str) -> State | None:
     found = task(ledger, task_id)
     return found.task.state if found else None
+
+
+def is_in(ledger: Ledger, task_id: str, state: State) -> bool:
+    return state_of(ledger, task_id) == state
 
 
 def runs_of(ledger: Ledger, task_id: str):
@@ -48,25 +57,36 @@ def begin(run, ledger, *names: str, **environ: str) -> None:
     run.workers_are_up(len(names))
 
 
-@pytest.mark.parametrize("has_backend", [True, False])
-def test_a_worker_killed_in_mid_task_leaves_a_lost_run(stage, redis_url, has_backend):
+def test_a_worker_killed_in_mid_task_leaves_a_lost_run(redis_url, rabbitmq_url, tmp_path):
     """After SIGKILL the run is closed within a minute as lost, and says that this is inferred, and who was asked."""
-    run, ledger = stage
-    begin(run, ledger, "w1", **({"PROJ_BACKEND": redis_url} if has_backend else {}))
-    task_id = run.task("slow", 1, "order", 300)
-    until(lambda: state_of(ledger, task_id) == State.STARTED, "the task runs", 30)
-    time.sleep(3)
-    run.stop("w1", signal.SIGKILL)
-    killed_at = time.time_ns() // 1000
+    # Two crews at once, because both wait for the same silence.
+    scenes = {
+        "the result backend has no end of it": (redis_url, {"PROJ_BACKEND": redis_url}),
+        "no result backend is known": (rabbitmq_url, {}),
+    }
+    with ExitStack() as stack:
+        killed = {}
+        for number, (asked, (broker, environ)) in enumerate(scenes.items()):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            migrate.upgrade(f"sqlite:///{folder}/ledger.sqlite3")
+            ledger = stack.enter_context(open_ledger(f"sqlite:///{folder}/ledger.sqlite3"))
+            run = stack.enter_context(crew(broker, f"sqlite:///{folder}/ledger.sqlite3", folder))
+            begin(run, ledger, "w1", **environ)
+            task_id = run.task("slow", 1, "order", 300)
+            until(partial(is_in, ledger, task_id, State.STARTED), "the task runs", 30)
+            time.sleep(3)
+            run.stop("w1", signal.SIGKILL)
+            killed[asked] = (ledger, task_id, time.time_ns() // 1000)
 
-    until(lambda: state_of(ledger, task_id) == State.LOST, "the run is lost", PROMISED_S)
+        for asked, (ledger, task_id, killed_at) in killed.items():
+            until(partial(is_in, ledger, task_id, State.LOST), "the run is lost", PROMISED_S)
 
-    found = task(ledger, task_id)
-    asked = "the result backend has no end of it" if has_backend else "no result backend is known"
-    assert found.task.settled_by == found.runs[0].settled_by == "inferred"
-    assert found.runs[0].note == f"no heartbeat of its worker came any more; {asked}"
-    # Its end is put where its next heartbeat would have come; one comes every two seconds.
-    assert abs(found.task.ended_at - killed_at) < 3_000_000
+            found = task(ledger, task_id)
+            assert found.task.settled_by == found.runs[0].settled_by == "inferred"
+            assert found.runs[0].note == f"no heartbeat of its worker came any more; {asked}"
+            # Its end is put where its next heartbeat would have come; one comes every two seconds.
+            assert abs(found.task.ended_at - killed_at) < 3_000_000
 
 
 def test_a_task_that_is_delivered_again_has_its_second_run_to_itself(rabbitmq_url, sqlite_url, tmp_path):
@@ -123,3 +143,37 @@ def test_a_worker_that_is_busy_is_asked_which_tasks_it_still_has(rabbitmq_url, s
         until(lambda: state_of(ledger, ended) == State.IGNORED, "it is closed", PROMISED_S)
 
         assert (state_of(ledger, busy), task(ledger, ended).task.settled_by) == (State.STARTED, "inspect")
+
+
+def test_retries_are_runs_and_a_hard_time_limit_is_one_failure(stage):
+    """A task retried three times is one with four runs, each with its times, exception and worker; the task that was
+    killed for its time limit failed once, although Celery 5.7 says so twice (celery/worker/request.py, on_timeout).
+    """
+    run, ledger = stage
+    begin(run, ledger, "w1")
+    retried, overdue = run.task("retry_thrice", 1, "order"), run.task("slow", 1, "order", 300, time_limit=1)
+    for task_id in (retried, overdue):
+        until(partial(is_in, ledger, task_id, State.FAILURE), "it has failed", 30)
+    if celery.__version__ >= "5.7":
+        until(lambda: number_of(ledger, overdue, "task-failed") == 2, "Celery has said it twice", 30)
+
+    runs = runs_of(ledger, retried)
+    assert [one.state for one in runs] == [State.RETRY] * 3 + [State.FAILURE]
+    assert [one.exception for one in runs] == [f"ConnectionError: gateway timeout {n} for order" for n in range(4)]
+    assert {one.worker for one in runs} == {"w1@vm"}
+    moments = [at for one in runs for at in (one.started_at, one.ended_at)]
+    assert moments == sorted(moments)
+    assert all(one.received_at <= one.started_at for one in runs)
+    (killed,) = runs_of(ledger, overdue)
+    assert killed.exception.startswith("TimeLimitExceeded")
+    assert killed.started_at < killed.ended_at
+    groups = failure_groups(ledger, Span(killed.started_at - 60_000_000, killed.ended_at + 60_000_000))
+    assert sorted((group.task_name, group.number) for group in groups) == [("proj.retry_thrice", 1), ("proj.slow", 1)]
+
+
+def number_of(ledger: Ledger, task_id: str, kind: str) -> int:
+    """How many events of that type there are of the task."""
+    mine = (schema.event.c.task_id == task_id, schema.label.c.value == kind)
+    with ledger.read() as connection:
+        with_type = schema.event.join(schema.label, schema.label.c.id == schema.event.c.type_id)
+        return connection.scalar(select(func.count()).select_from(with_type).where(*mine))

@@ -1,6 +1,10 @@
 """Leases: one holder at a time, and another when it dies."""
 
+import subprocess
+import sys
 import threading
+
+import pytest
 
 from taskledger.ledger import leases, open_ledger
 
@@ -56,3 +60,30 @@ def test_of_many_that_ask_at_once_one_gets_it(database_url):
         thread.join()
 
     assert sorted(got) == [False] * 5 + [True]
+
+
+#: a process that takes the lease, in its own name, and ends without a word
+TAKES = """
+import os, sys
+from taskledger.ledger import leases, open_ledger
+with open_ledger(sys.argv[1]) as ledger:
+    assert leases.take(ledger, "jobs", leases.holder_of("there"), 100_000_000, 30)
+    os._exit(0)
+"""
+
+
+def test_a_holder_that_died_here_is_inherited_at_once(ledger, database_url):
+    """Of a process of this machine it is known that it is gone: its lease is free before its time."""
+    subprocess.run([sys.executable, "-c", TAKES, database_url], check=True)
+
+    assert leases.take(ledger, "jobs", leases.holder_of("here"), 101 * S, 30)
+    assert not leases.take(ledger, "jobs", leases.holder_of("here too"), 102 * S, 30)
+
+
+@pytest.mark.parametrize("where", ["elsewhere:999999:0123456789abcdef-01234567", "odd", "odd:x:y", ""])
+def test_of_a_holder_elsewhere_it_is_not_known_that_it_died(ledger, where):
+    """Process numbers of another machine or container say nothing here: its time must be up."""
+    leases.take(ledger, "jobs", where, 100 * S, 30)
+
+    assert not leases.take(ledger, "jobs", leases.holder_of("here"), 101 * S, 30)
+    assert leases.take(ledger, "jobs", leases.holder_of("here"), 131 * S, 30)

@@ -220,6 +220,18 @@ def test_a_worker_without_task_events_is_known_as_such(ledger):
     assert workers(ledger, NOON_AT)[0].sends_task_events is False
 
 
+def test_a_worker_that_was_started_again_without_task_events(ledger):
+    """What an earlier process of its name told does not hide that this one tells of nothing."""
+    put(ledger, *succeeded(), raw("worker-heartbeat", NOON + 2, pid=100, processed=1), raw("worker-offline", NOON + 3))
+    assert workers(ledger, NOON_AT)[0].sends_task_events is True
+
+    put(ledger, raw("worker-online", NOON + 200, pid=200), raw("worker-heartbeat", NOON + 202, pid=200, processed=0))
+    assert workers(ledger, NOON_AT)[0].sends_task_events is None
+
+    put(ledger, raw("worker-heartbeat", NOON + 204, pid=200, processed=2))
+    assert workers(ledger, NOON_AT)[0].sends_task_events is False
+
+
 @pytest.mark.parametrize("size", [1, 3, 40])
 def test_workers_do_not_depend_on_batches(ledger, size):
     """First sign and last event of a task, to the minute, are those of all events, however they are cut and ordered."""

@@ -8,7 +8,7 @@ from stories import NOON, TASK, decoded, raw, succeeded, task_event
 
 from taskledger.ledger import presence, schema, settle
 from taskledger.ledger.answers import Span
-from taskledger.ledger.query import task, tasks
+from taskledger.ledger.query import running_at, task, tasks
 from taskledger.ledger.record import Batch, Position, record
 from taskledger.ledger.retain import prune
 from taskledger.ledger.search import parse
@@ -72,6 +72,31 @@ def test_the_run_of_a_silent_worker_is_a_suspect(ledger):
         "default", TASK, Sign.SILENT, True, True
     )  # fmt: skip
     assert (one.run.worker, one.run.started_at, len(one.runs)) == ("w1@vm", STARTED_AT, 1)
+
+
+def test_what_a_lost_worker_was_at_is_told_for_a_day(ledger):
+    """A run that was settled as lost is still told as what its worker was at, also beside its next delivery."""
+    put(ledger, *beats(-10, 10), *succeeded()[:3])
+    listened(ledger, 200)
+    settle.write(ledger, {("default", TASK): [lost()]})
+
+    def left(second, worker="w1@vm"):
+        found = running_at(ledger, NOON_AT + second * S, NOON_AT + 300_000 * S, worker=worker)
+        return [(one.run, one.certainty, one.became) for one in (*found.tasks, *found.unknown, *found.lost)]
+
+    assert left(5) == [(1, "running", State.LOST)]
+    assert left(60) == left(86_000) == [(1, "lost", State.LOST)]
+    assert left(86_500) == []
+
+    put(ledger, *beats(20, 190, host="w2@vm", pid=200), *again("w2@vm", 200, 100))
+    assert left(150) == [(1, "lost", State.LOST)]
+    assert left(150, "w2@vm") == [(2, "running", State.STARTED)]
+
+
+def again(host, pid, second):
+    """The task is delivered once more, to another worker, and runs there."""
+    told = {"hostname": host, "pid": pid}
+    return task_event("received", NOON + second, **told), task_event("started", NOON + second + 1, **told)
 
 
 def test_a_gap_in_the_coverage_is_noted(ledger):

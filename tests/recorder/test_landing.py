@@ -128,6 +128,21 @@ class TestOnDatabases:
         assert row.reason == REFUSED
         assert json.loads(row.body)["uuid"] == "id-3"
 
+    @pytest.mark.parametrize("database_engine", ["postgresql", "mariadb"])
+    def test_constraint_on_what_is_made_of_it(self, ledger: Ledger) -> None:
+        """An event whose task the database refuses stands in quarantine too, instead of being tried for ever."""
+        with ledger.write() as connection:
+            connection.execute(text("ALTER TABLE task ADD CONSTRAINT picky CHECK (first_at <> 1500003)"))
+        try:
+            land(lambda batch: record(ledger, batch), Batch("default", events(6)))
+        finally:
+            with ledger.write() as connection:
+                connection.execute(text("ALTER TABLE task DROP CONSTRAINT picky"))
+
+        assert task_ids(ledger) == ["id-0", "id-1", "id-2", "id-4", "id-5"]
+        with ledger.read() as connection:
+            assert [json.loads(row.body)["uuid"] for row in connection.execute(select(schema.quarantine))] == ["id-3"]
+
     @pytest.mark.parametrize("database_engine", ["postgresql"])
     def test_read_only(self, ledger: Ledger) -> None:
         """A PostgreSQL that is read-only, as after a failover, is away: nothing goes into quarantine."""

@@ -10,22 +10,13 @@ import story
 from browsing import visiting
 from flask import Flask
 from flask.testing import FlaskClient
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from story import HOLE, NOW
 
 from taskledger.config import Settings
 from taskledger.ledger import open_ledger
 from taskledger_web import Site, create_app, view
 
-#: how Chromium starts where it is no user's
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--no-first-run",
-    "--disable-sync",
-    "--disable-component-update",
-)
 Open = Callable[..., Any]
 
 
@@ -87,15 +78,6 @@ def site(sqlite_url: str) -> Callable[..., FlaskClient]:
 
 
 @pytest.fixture(scope="session")
-def browser(chromium: str) -> Iterator[Browser]:
-    """One Chromium for all tests."""
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="session")
 def address(day_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where a site over the recorded day listens; its ledger is a copy, because visitors may write."""
     copy = tmp_path_factory.mktemp("site") / "ledger.sqlite3"
@@ -137,6 +119,8 @@ def places(day: story.Story) -> dict[str, str]:
         "schedule": "schedules/cleanup",
         "beats": "beats",
         "clock-changes": "schedules/dst",
+        "schedules-then": "schedules?at=2026-11-22T06:05:00Z",
+        "schedule-then": "schedules/cleanup?at=2026-11-22T06:05:00Z",
         "workers": "workers",
         "worker": "workers/w3@vm",
         "queues": "queues",

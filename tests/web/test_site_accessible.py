@@ -1,12 +1,11 @@
 """Every page in a real browser, light and dark, wide and narrow: accessible, nothing overflows, a picture is kept."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsing import overflow, visiting
+from browsing import overflow, picture, visiting
 from playwright.sync_api import Browser, Page, expect
 
 from taskledger.config import Settings
@@ -14,7 +13,6 @@ from taskledger_web import Site
 
 pytestmark = pytest.mark.browser
 
-SCREENSHOTS = Path(__file__).parents[1] / "screenshots"
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 Open = Callable[..., Any]
 
@@ -33,6 +31,8 @@ PLACES = (
     "schedule",
     "beats",
     "clock-changes",
+    "schedules-then",
+    "schedule-then",
     "workers",
     "worker",
     "queues",
@@ -54,12 +54,6 @@ def test_15_every_page_is_accessible_and_fits(private: Open, places: dict[str, s
             assert overflow(page) <= 0
             # What differs between the themes is colour, which is the same at every width.
             assert (scheme, width) == ("dark", 400) or violations(page) == []
-
-
-def picture(page: Page, name: str) -> None:
-    """A screenshot for people to look at."""
-    SCREENSHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
 
 def violations(page: Page) -> list[tuple[str, list[str]]]:

@@ -10,11 +10,11 @@ from typing import Any
 import incident
 import pytest
 import story
-from browsing import overflow, visiting
+from browsing import overflow, picture, visiting
 from flask.testing import FlaskClient
 from incident import NAMES, TASKS
 from playwright.sync_api import Browser, expect
-from test_site_accessible import picture, violations
+from test_site_accessible import violations
 from test_site_pages import keys, words
 
 from taskledger.config import Settings
@@ -42,6 +42,11 @@ def visitor(told: str) -> FlaskClient:
     return create_app(Settings(database_url=told)).test_client()
 
 
+def then(address: str, moment: str) -> str:
+    """The address of a page as of a moment."""
+    return f"{address}{'&' if '?' in address else '?'}at={moment}"
+
+
 def banner(html: str) -> str:
     """What stands above the page."""
     found = re.search(r'<div class="as-of".*?</div>', html, re.DOTALL)
@@ -54,10 +59,25 @@ def region(html: str, name: str) -> list[str]:
     return [NAMES[task_id] for task_id in keys(found[0])] if found else []
 
 
-@pytest.mark.parametrize("address", ["/", "/tasks", "/failures", "/workers", "/workers/w2@vm", "/queues"])
-def test_every_page_that_looks_back_says_so_and_its_links_keep_the_moment(visitor: FlaskClient, address: str) -> None:
+PAGES = (
+    "/",
+    "/tasks",
+    "/tasks?q=state:running",
+    f"/tasks/{TASKS['doomed'][0]}",
+    f"/task?id={TASKS['doomed'][0]}",
+    "/failures",
+    "/schedules",
+    "/workers",
+    "/workers/w2@vm",
+    "/queues",
+    "/ledger",
+)
+
+
+@pytest.mark.parametrize("address", PAGES)
+def test_every_page_looks_back_and_says_so_and_its_links_keep_the_moment(visitor: FlaskClient, address: str) -> None:
     """The page names its moment and a way back to now, is not live, and every other page is linked as of it."""
-    html = visitor.get(f"{address}?at={BEFORE}").text
+    html = visitor.get(then(address, BEFORE)).text
 
     assert banner(html).startswith("As of 22 Nov 03:12:39 UTC (5 h ago)")
     assert "Back to now" in banner(html)
@@ -69,12 +89,10 @@ def test_every_page_that_looks_back_says_so_and_its_links_keep_the_moment(visito
     assert banner(visitor.get(address).text) == ""
 
 
-@pytest.mark.parametrize(
-    "address", ["/", "/tasks?q=state:running", "/workers", "/workers/w2@vm", "/queues", "/failures"]
-)
+@pytest.mark.parametrize("address", PAGES)
 def test_no_page_that_looks_back_has_a_dead_link(visitor: FlaskClient, address: str) -> None:
     """Every link of a page as of a moment leads to a page."""
-    html = visitor.get(f"{address}{'&' if '?' in address else '?'}at={KILLED}").text
+    html = visitor.get(then(address, KILLED)).text
     links = {
         re.sub(r"[0-9a-f-]{8,}|\d{4}-\d\d-\d\dT[\d:]+Z", "*", link): link
         for link in re.findall(r'href="(/[^"]*)"', html)
@@ -94,12 +112,48 @@ def test_the_banner_steps_through_time(visitor: FlaskClient) -> None:
     assert banner(visitor.get("/workers?at=now").text).count("min") == 1
 
 
-def test_a_page_that_cannot_look_back_says_that_it_tells_of_today(visitor: FlaskClient) -> None:
-    """The page of a task shows all that is known of it, says so, and keeps the moment for the way back."""
-    html = visitor.get(f"/tasks/{TASKS['doomed'][0]}?at={BEFORE}").text
+def test_a_task_as_of_a_moment(visitor: FlaskClient) -> None:
+    """13. A second before the kill it runs, later it was running; what came after the moment is not on its page."""
+    doomed, ignored, ended = (TASKS[name][0] for name in ("doomed", "open", "quick"))
+    before, after = (visitor.get(f"/tasks/{doomed}?at={moment}").text for moment in (BEFORE, KILLED))
+    gap = visitor.get(f"/tasks/{ignored}?at={GAP}").text
+    running, over = (visitor.get(f"/tasks/{ended}?at={moment}").text for moment in ("03:01:45", "03:02:00"))
 
-    assert banner(html).startswith(f"This page tells what is known today. Other pages are looked at as of {BEFORE}.")
-    assert f'href="/workers?at={BEFORE}"' in html
+    assert words(before).startswith("Tasks / shop.doomed Running shop.doomed")
+    assert words(after).startswith("Tasks / shop.doomed Was running shop.doomed")
+    assert "when w2@vm fell silent at 22 Nov 03:12:39.000 UTC" in words(after)
+    assert words(gap).startswith("Tasks / shop.open Perhaps running shop.open")
+    assert "May have been running on w3@vm: no end of it was heard, and nobody was listening" in words(gap)
+    assert "task-succeeded" not in running
+    assert "Running since" in words(running)
+    assert "Succeeded at 22 Nov 03:01:50.000 UTC" in words(over)
+    assert "Write a note" not in over
+
+
+def test_a_task_that_had_not_been_heard_of(visitor: FlaskClient) -> None:
+    """A task as of a time before its first event is a page that says when that came."""
+    response = visitor.get(f"/tasks/{TASKS['doomed'][0]}?at=03:10:00")
+
+    assert response.status_code == 404
+    assert "had not been heard of then: its first event is of 2026-11-22T03:11:40Z." in response.text
+
+
+def test_the_ledger_as_of_a_moment(visitor: FlaskClient) -> None:
+    """Its page tells who listened then, and what had been missed by then; the gap of later is not on it yet."""
+    before, gap, after, early = (
+        visitor.get(f"/ledger?at={moment}").text for moment in (BEFORE, GAP, AFTER, "2026-11-22T01:00")
+    )
+
+    assert words(before).startswith("Ledger A recorder was listening then. History begins 22 Nov 02:59:50.000 UTC")
+    assert words(gap).startswith("Ledger Nobody was listening then.")
+    assert "Not recorded from" not in words(before)
+    assert "03:35:00 22 Nov 03:40:00" not in words(gap)
+    assert "03:35:00 22 Nov 03:40:00 5 m 00 s" in words(after)
+    assert "r 1 Recording 22 Nov 03:40:00 22 Nov 03:41:40" in words(after)
+    assert "Stopped 22 Nov 02:59:50 22 Nov 03:35:00" in words(after)
+    assert words(early).startswith("Ledger Nobody was listening then. Coverage")
+    assert "No recorder had run by then." in words(early)
+    assert not any("Size" in words(html) or "Set-up" in words(html) for html in (before, gap, after, early))
 
 
 def test_from_an_event_one_gets_to_its_moment(visitor: FlaskClient) -> None:
@@ -197,7 +251,7 @@ def test_the_overview_as_of_a_moment(visitor: FlaskClient) -> None:
 
     assert verdicts[0].startswith("No problems found")
     assert verdicts[1].startswith("1 problem Last 24 h")
-    assert "w2@vm fell silent after 03:12:39 (1 min ago) with 1 task running." in verdicts[1]
+    assert "w2@vm fell silent after 03:12:39 (1 min ago) with 1 task running: shop.doomed 00000004." in verdicts[1]
     assert verdicts[2].startswith("Cannot tell what happened then: nobody was listening")
 
 
@@ -338,6 +392,7 @@ LOOKED_AT = {
     "worker-gap": f"workers/w3@vm?at={GAP}",
     "queues": "queues?at=03:13:00",
     "task": f"tasks/{TASKS['doomed'][0]}?at={KILLED}",
+    "ledger": f"ledger?at={AFTER}",
 }
 
 

@@ -291,7 +291,7 @@ def test_the_zone_of_a_page_changes_every_time_on_it(client: FlaskClient) -> Non
     assert [at[11:13] for at, _ in moments(utc)] != [at[11:13] for at, _ in moments(tokyo)]
 
 
-def test_the_overview_names_what_is_wrong_worst_first(client: FlaskClient) -> None:
+def test_the_overview_names_what_is_wrong_worst_first(client: FlaskClient, day: story.Story) -> None:
     """A lost worker with what it ran, missed runs, the gap, and failures; nothing green above them."""
     html = client.get("/").text
     said = words(html)
@@ -299,7 +299,8 @@ def test_the_overview_names_what_is_wrong_worst_first(client: FlaskClient) -> No
     assert re.match(
         r"\d problems Last 24 h: [\d,]+ succeeded, [\d,]+ failed, \d+ with another or no end; not recorded", said
     )
-    lost = said.index("w3@vm fell silent after 06:07:44 (2 h ago) with 1 task running.")
+    dead = day.ids["on a lost worker"][:8]
+    lost = said.index(f"w3@vm fell silent after 06:07:44 (2 h ago) with 1 task running: reports.build {dead}.")
     missed = said.index("cleanup missed its last run, due 04:30:00")
     assert lost < missed < said.index("Gap of 15 m 00 s in this range: not recorded 03:12 to 03:27.")
     assert 's-failed"><svg' in html[html.index("<h1") :][:60]

@@ -1,15 +1,16 @@
 """Beat processes, as their probes told of them; and what can be known without one."""
 
-from flask import render_template
+from flask import Blueprint, render_template
 
 from taskledger.ledger import query
 from taskledger.ledger.answers import Span
-from taskledger_web import callouts, evidence, recorded
+from taskledger_web import badges, callouts, clock_changes, evidence, recorded
 from taskledger_web.asking import ask
 from taskledger_web.times import MICROS
 from taskledger_web.view import view
 from taskledger_web.words import Word
 
+blueprint = Blueprint("beats", __name__)
 #: what a beat process is doing
 STATES = {
     "online": Word("Online", "succeeded", "tick"),
@@ -21,6 +22,7 @@ _ORDER = tuple(STATES)
 _DAY = 86_400 * MICROS
 
 
+@blueprint.get("/beats")
 def page() -> str:
     """All beat processes, those that run first."""
     seen = view()
@@ -46,3 +48,7 @@ def page() -> str:
 
 def _place(state: str) -> int:
     return _ORDER.index(state) if state in _ORDER else len(_ORDER)
+
+
+blueprint.add_url_rule("/schedules/dst", "clock_changes", clock_changes.page)
+blueprint.add_url_rule("/badge/<anything:name>.svg", "badge", badges.page)

@@ -52,7 +52,7 @@ def _of_finding(finding: FindingRow, *, is_on_entry: bool) -> Callout:
     kind = KINDS.get(finding.kind, finding.kind.replace("_", " ").capitalize())
     is_elsewhere = finding.entry is not None and not is_on_entry
     subject = f"{kind}: {finding.entry}" if is_elsewhere else kind
-    href = links.schedule(finding.entry or "") if is_elsewhere else None if is_on_entry else links.to("schedules.beats")
+    href = links.schedule(finding.entry or "") if is_elsewhere else None if is_on_entry else links.to("beats.page")
     is_told = str(finding.number) in finding.sentence.replace(",", "")
     often = "" if finding.number < 2 or is_told else f"{finding.number:,} times"
     return Callout(subject, href, _ended(finding.sentence), finding.severity == "alarm", often)

@@ -2,6 +2,7 @@
 
 import shlex
 from datetime import datetime
+from typing import NoReturn
 
 from flask import abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
@@ -43,7 +44,7 @@ _UNHEARD = "No schedule entry of that name was ever read or recorded."
 
 def _page(name: str, form: Form | None) -> str:
     seen, slots = view(), _slots()
-    row = ask(query.schedule, name, seen.now_at, ticks=slots) or abort(404, _UNHEARD)
+    row = ask(query.schedule, name, seen.now_at, ticks=slots, at=seen.at) or _missing(name, seen)
     coverage = ask(query.coverage, _covered(row, seen), seen.now_at)
     ((_, verdict),) = entries.judged((row,), seen.now_at)
     span = _drawn(row, seen)
@@ -63,11 +64,17 @@ def _page(name: str, form: Form | None) -> str:
         changes=ask(query.clock_changes, seen.now_at, entry=name),
         form=form or expectations.shown(row.settings, seen.now_at),
         mutes=expectations.MUTES,
-        badge=url_for("schedules.badge", name=name),
-        badge_address=url_for("schedules.badge", name=name, _external=True),
+        badge=url_for("beats.badge", name=name),
+        badge_address=url_for("beats.badge", name=name, _external=True),
         command=f"taskledger check beat --entry {shlex.quote(name)}",
         **drawing.common(seen),
     )
+
+
+def _missing(name: str, seen: View) -> NoReturn:
+    if seen.at is not None and ask(query.schedule, name, seen.today_at, ticks=1):
+        abort(404, "This schedule entry had not been read then.")
+    abort(404, _UNHEARD)
 
 
 def _slots() -> int:

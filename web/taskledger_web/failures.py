@@ -46,7 +46,7 @@ def group(name: str) -> str:
         found = ask(query.failure_group, name, Span(times.EARLIEST, seen.now_at + 1)) or abort(
             404, "There is no failure group of that key in the ledger."
         )
-    example = ask(query.task, found.example_id)
+    example = ask(query.task, found.example_id, at=seen.at)
     runs = [run for run in example.runs if run.fingerprint == name] if example else []
     return render_template(
         "failures/group.html",

@@ -10,7 +10,7 @@ from taskledger_web import entries, histograms, links, moments, problems, proven
 from taskledger_web.asking import ask
 from taskledger_web.entries import Judged
 from taskledger_web.span import Range
-from taskledger_web.view import View, page_range, recorder_status, view
+from taskledger_web.view import View, page_range, view
 
 blueprint = Blueprint("overview", __name__)
 #: entries, groups and workers that are shown; the rest is a link away
@@ -24,15 +24,15 @@ _DAY = 86_400 * times.MICROS
 def page() -> str:
     """Everything at a glance."""
     seen, span = view(), page_range()
-    status = _status(seen)
+    status = moments.status()
     proof = ask(query.completeness, span.shown, seen.now_at)
     coverage = proof.coverage
     if coverage.began_at is None:
         return render_template("setup.html", checks=setup.checks(status, (), (), 0))
     groups = ask(query.failure_groups, span.asked, parts=24)
     workers = moments.workers_seen()
-    # Verdicts are about due times of their own: what was judged by a moment is not told again.
-    judged = _judged(ask(query.schedules, seen.now_at, ticks=30) if seen.at is None else (), seen)
+    judged = _judged(ask(query.schedules, seen.now_at, ticks=30, at=seen.at), seen)
+    # What is wrong with beat is told as it is known today.
     findings = ask(query.findings, seen.now_at) if seen.at is None else ()
     found = problems.find(status, proof, groups, workers, judged, findings, seen)
     return render_template(
@@ -54,15 +54,6 @@ def page() -> str:
         proof=proven.sentence(proof, seen),
         **_throughput(span, coverage, proven.drawn(coverage, proof.gaps), seen),
     )
-
-
-def _status(seen: View) -> RecorderStatus:
-    """The recorder's, at the moment of the page."""
-    if seen.at is None:
-        return recorder_status()
-    clusters = moments.heard(seen.at)
-    is_heard = bool(clusters) and all(one.is_heard for one in clusters)
-    return RecorderStatus("recording" if is_heard else "stopped", None, None, None)
 
 
 def _open_checks(status: RecorderStatus, workers: Sequence[WorkerRow], entries: int, seen: View) -> list[setup.Check]:

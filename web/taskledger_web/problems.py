@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from taskledger.ledger.answers import Coverage, FailureGroup, RecorderStatus, WorkerRow
+from taskledger.ledger.answers import Coverage, FailureGroup, RecorderStatus, RelatedTask, WorkerRow
 from taskledger.ledger.beat_answers import FindingRow
 from taskledger.ledger.proofs import LOST, Completeness
 from taskledger_web import callouts, entries, links, recorded, strip, times
@@ -12,7 +12,7 @@ from taskledger_web.view import View
 
 #: seconds of the range that may go unrecorded before it is a problem of its own
 _SMALL_GAP_S = 60.0
-#: workers that are named in one sentence, and findings that have one each
+#: workers or tasks that are named in one sentence, and findings that have one each
 _FEW = 3
 
 
@@ -86,9 +86,8 @@ def _recorder(status: RecorderStatus, seen: View) -> Iterable[Problem]:
 
 def _lost(workers: Sequence[WorkerRow], seen: View) -> Iterable[Problem]:
     for worker in workers:
-        running = len(worker.running)
         if worker.status == "lost":
-            tasks = f" with {running} task{'s' if running != 1 else ''} running" if running else ""
+            tasks = f" with {_named(worker.running)}" if worker.running else ""
             yield Problem(
                 "lost",
                 "triangle",
@@ -96,6 +95,14 @@ def _lost(workers: Sequence[WorkerRow], seen: View) -> Iterable[Problem]:
                 f"fell silent{_silence(worker, seen)}{tasks}.",
                 links.worker(worker.name),
             )
+
+
+def _named(running: Sequence[RelatedTask]) -> str:
+    """2 tasks running: mail.send 1a2b3c4d, billing.charge 5e6f7a8b."""
+    names = [f"{task.name or 'name not recorded'} {task.id[:8]}" for task in running[:_FEW]]
+    more = len(running) - len(names)
+    names += [f"and {more} more"] if more else []
+    return f"{len(running)} task{'s' if len(running) != 1 else ''} running: {', '.join(names)}"
 
 
 def _silence(worker: WorkerRow, seen: View) -> str:

@@ -15,7 +15,7 @@ NAVIGATION = (
     ("overview.page", "Overview", ("overview",), "o"),
     ("tasks.page", "Tasks", ("tasks", "task"), "t"),
     ("failures.page", "Failures", ("failures",), "f"),
-    ("schedules.page", "Schedules", ("schedules",), "s"),
+    ("schedules.page", "Schedules", ("schedules", "beats"), "s"),
     ("workers.page", "Workers", ("workers",), "w"),
     ("queues.page", "Queues", ("queues",), "q"),
     ("ledger.page", "Ledger", ("ledger",), "l"),

@@ -7,10 +7,7 @@ from flask import Blueprint, render_template, request
 from taskledger.ledger import query
 from taskledger.ledger.answers import ScheduleRow, Span
 from taskledger_web import (
-    badges,
-    beats,
     callouts,
-    clock_changes,
     drawing,
     entries,
     entry,
@@ -35,7 +32,7 @@ ENTRIES = 50
 def page() -> str:
     """All entries, those with problems first."""
     seen, slots = view(), _slots()
-    rows = ask(query.schedules, seen.now_at, ticks=slots)
+    rows = ask(query.schedules, seen.now_at, ticks=slots, at=seen.at)
     asked = verdict_filter.read(request.args.get("verdict", ""), request.args.get("entry", ""))
     everything = entries.judged(rows, seen.now_at)
     chosen = verdict_filter.chosen(everything, asked)
@@ -62,7 +59,8 @@ def page() -> str:
 
 def _told(rows: Sequence[ScheduleRow], everything: Sequence[Judged], seen: View) -> dict[str, object]:
     """What stands above the list: callouts, and how sends are known."""
-    found = callouts.of_findings(ask(query.findings, seen.now_at))
+    # What is wrong with beat is told as it is known today.
+    found = callouts.of_findings(ask(query.findings, seen.now_at) if seen.at is None else ())
     told = sorted([*found, *callouts.of_entries(everything, seen)], key=lambda one: not one.is_alarm)
     processes = ask(query.beats, seen.now_at)
     return {
@@ -100,9 +98,6 @@ def _covered(rows: Sequence[ScheduleRow], seen: View) -> Span:
     return Span(min(first, seen.now_at - 1), seen.now_at)
 
 
-blueprint.add_url_rule("/schedules/dst", "clock_changes", clock_changes.page)
 blueprint.add_url_rule("/schedules/settings", "keep_settings", entry.keep_settings, methods=["POST"])
 blueprint.add_url_rule("/schedules/<anything:name>", "entry", entry.page)
 blueprint.add_url_rule("/schedule", "by_parameter", entry.by_parameter)
-blueprint.add_url_rule("/beats", "beats", beats.page)
-blueprint.add_url_rule("/badge/<anything:name>.svg", "badge", badges.page)

@@ -1,7 +1,7 @@
 """The stretch of time a page looks at, read from `from` and `to` of its address."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, tzinfo
 
 from taskledger.ledger.answers import Span
@@ -50,6 +50,11 @@ class Range:
     def words(self) -> str | None:
         """The words of a preset; None for any other range."""
         return dict(PRESETS).get(self.from_text) if self.ends_now else None
+
+    def until(self, at: int) -> "Range":
+        """The range without what came after a moment."""
+        asked = Span(min(self.asked.from_at, at), min(self.asked.to_at, at + 1))
+        return replace(self, asked=asked, shown=Span(asked.from_at, min(self.shown.to_at, at + 1)))
 
 
 def read(from_text: str, to_text: str, now_at: int, zone: tzinfo, began_at: int | None) -> Range:

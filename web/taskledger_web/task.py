@@ -2,7 +2,7 @@
 
 import json
 
-from flask import Blueprint, redirect, render_template, request
+from flask import Blueprint, abort, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from taskledger.ledger import kept, query
@@ -51,17 +51,17 @@ def add_note() -> AnyResponse:
 
 def _page(task_id: str) -> tuple[str, int] | str:
     seen = view()
-    detail = ask(query.task, task_id)
+    detail = ask(query.task, task_id, at=seen.at)
     if detail is None:
         return _missing(task_id, seen)
-    silent = silence.of_task(detail, seen.now_at)
+    silent = silence.of_task(detail, seen.now_at) if seen.at is None else silence.as_of(detail)
     word = words.of_task(detail.task, seen.now_at)
     failed = [run for run in detail.runs if run.exception or run.traceback]
     latest = failed[-1] if failed else None
     return render_template(
         "tasks/detail.html",
         detail=detail,
-        word=silence.word(word) if silent else word,
+        word=silence.word(word, silent) if silent else word,
         silence=silent,
         timeline=timeline.timeline(detail, seen.now_at, silent.at if silent else None),
         label=timeline.label,
@@ -74,7 +74,7 @@ def _page(task_id: str) -> tuple[str, int] | str:
         members=family.members(detail),
         events=[(event, _json(event.fields)) for event in detail.events],
         missing=missing_events(detail),
-        notes=ask(kept.notes, task_id),
+        notes=[note for note in ask(kept.notes, task_id) if note.created_at <= seen.now_at],
         coverage=_coverage_since(detail.task.first_at, seen),
         column_zone=times.zone_word(seen.zone, detail.task.first_at, seen.now_at),
     )
@@ -82,6 +82,9 @@ def _page(task_id: str) -> tuple[str, int] | str:
 
 def _missing(task_id: str, seen: View) -> tuple[str, int]:
     """What was searched, over what recorded time, and what comes near."""
+    if seen.at is not None and (later := ask(query.task, task_id)):
+        first = times.utc(later.task.first_at, timespec="seconds")
+        abort(404, f"This task had not been heard of then: its first event is of {first}.")
     began_at = _coverage_since(seen.now_at - 1, seen).began_at
     recorded = _coverage_since(seen.now_at - 1 if began_at is None else began_at, seen)
     answers = {

@@ -11,8 +11,8 @@ from taskledger.ledger.answers import RecorderStatus, Span
 from taskledger_web import span, times
 from taskledger_web.asking import ask, opening
 
-#: pages that can be looked at as of a moment; the others tell what is known today, whatever `at` says
-LOOK_BACK = ("overview", "tasks", "failures", "workers", "queues")
+#: pages: all of them can be looked at as of a moment
+LOOK_BACK = ("overview", "tasks", "task", "failures", "schedules", "workers", "queues", "ledger")
 THEMES = ("system", "light", "dark")
 ZONE_COOKIE, THEME_COOKIE, KEYS_COOKIE = "taskledger_zone", "taskledger_theme", "taskledger_keys"
 
@@ -69,7 +69,7 @@ def page_range() -> span.Range:
         if from_text.strip() == "all":
             began_at = ask(query.coverage, Span(seen.now_at - 1, seen.now_at), seen.now_at).began_at
         found_range = span.read(from_text, request.args.get("to", ""), seen.now_at, seen.zone, began_at)
-        g.range = found_range if seen.at is None else _until(found_range, seen.at)
+        g.range = found_range if seen.at is None else found_range.until(seen.at)
     found: span.Range = g.range
     return found
 
@@ -89,7 +89,7 @@ def zone_meant(name: str | None) -> ZoneInfo | None:
 
 
 def _looking(seen: View) -> View:
-    """Back at the moment that `at` names, on a page that can."""
+    """Back at the moment that `at` names, on a page."""
     text = request.args.get("at", "").strip()
     if not text or request.blueprint not in LOOK_BACK:
         return seen
@@ -98,12 +98,6 @@ def _looking(seen: View) -> View:
     except ValueError as error:
         return replace(seen, problem=f"{error}; showing the present")
     return replace(seen, now_at=at, at=at, clock_at=seen.now_at)
-
-
-def _until(found: span.Range, at: int) -> span.Range:
-    """The range without what came after the moment."""
-    asked = Span(min(found.asked.from_at, at), min(found.asked.to_at, at + 1))
-    return replace(found, asked=asked, shown=Span(asked.from_at, min(found.shown.to_at, at + 1)))
 
 
 def _zone() -> ZoneInfo:

@@ -87,7 +87,7 @@ def _running_on(row: WorkerRow) -> dict[str, list[RelatedTask]]:
     """What it ran, perhaps ran, and was at when it was last heard of; of the present all is of the first kind."""
     found: dict[str, list[RelatedTask]] = {"running": [], "perhaps": [], "lost": []}
     for task in row.running:
-        certainty = task.certainty if isinstance(task, RunningTask) else "running"
+        certainty = moments.certainty(task)
         found["perhaps" if certainty == "unknown" else certainty].append(task)
     return found
 

@@ -1,10 +1,11 @@
 """The named questions: each takes an open ledger and answers with frozen values; no SQL leaves this package."""
 
+from taskledger.ledger.query.certainty import LOST_TOLD
 from taskledger.ledger.query.clock_changes import clock_changes
 from taskledger.ledger.query.completeness import completeness, gaps
 from taskledger.ledger.query.failures import failure_group, failure_groups
 from taskledger.ledger.query.health import event_counts, quarantine_count, quarantined, stats
-from taskledger.ledger.query.listening import clusters, coverage, recorders, status, stretches
+from taskledger.ledger.query.listening import clusters, coverage, recorders, recorders_at, status, stretches
 from taskledger.ledger.query.moment import heard_at, running_at
 from taskledger.ledger.query.queues import queues_at
 from taskledger.ledger.query.tasks import count_tasks, facets, histogram, task, tasks, tasks_like
@@ -12,6 +13,7 @@ from taskledger.ledger.query.workers import worker, workers, workers_at
 from taskledger.ledger.schedule_store import schedule, schedules
 
 __all__ = [
+    "LOST_TOLD",
     "clock_changes",
     "clusters",
     "completeness",
@@ -28,6 +30,7 @@ __all__ = [
     "quarantined",
     "queues_at",
     "recorders",
+    "recorders_at",
     "running_at",
     "schedule",
     "schedules",

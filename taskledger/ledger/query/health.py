@@ -1,6 +1,6 @@
 """Questions about the ledger itself: how large, how old, what came in, and what could not be used."""
 
-from sqlalchemy import Connection, UnaryExpression, func, select, text
+from sqlalchemy import ColumnElement, Connection, UnaryExpression, func, select, text, true
 
 from taskledger.ledger import schema
 from taskledger.ledger.answers import EventCount, QuarantinedRow, Span, Stats, TableSize
@@ -25,16 +25,19 @@ def event_counts(ledger: Ledger, span: Span) -> tuple[EventCount, ...]:
     return tuple(sorted(counts, key=lambda count: (-count.number, count.type)))
 
 
-def quarantine_count(ledger: Ledger) -> int:
-    """How many messages or events are set aside."""
+def quarantine_count(ledger: Ledger, *, at: int | None = None) -> int:
+    """How many messages or events are set aside, or were by a moment."""
+    query = select(func.count()).select_from(schema.quarantine).where(_received_by(at))
     with ledger.read() as connection:
-        return connection.scalar(select(func.count()).select_from(schema.quarantine)) or 0
+        return connection.scalar(query) or 0
 
 
-def quarantined(ledger: Ledger, limit: int = 50) -> tuple[QuarantinedRow, ...]:
-    """What was set aside, newest first."""
+def quarantined(ledger: Ledger, limit: int = 50, *, at: int | None = None) -> tuple[QuarantinedRow, ...]:
+    """What was set aside, or had been by a moment, newest first."""
     columns = schema.quarantine.c
-    query = select(schema.quarantine).order_by(columns.received_at.desc(), columns.id).limit(limit)
+    query = (
+        select(schema.quarantine).where(_received_by(at)).order_by(columns.received_at.desc(), columns.id).limit(limit)
+    )
     with ledger.read() as connection:
         rows = connection.execute(query).all()
     return tuple(
@@ -63,6 +66,10 @@ def stats(ledger: Ledger) -> Stats:
             oldest_at=_edge(connection, schema.event.c.id.asc()),
             newest_at=_edge(connection, schema.event.c.id.desc()),
         )
+
+
+def _received_by(at: int | None) -> ColumnElement[bool]:
+    return true() if at is None else schema.quarantine.c.received_at <= at
 
 
 def _size(connection: Connection, name: str) -> TableSize:

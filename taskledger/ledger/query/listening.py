@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
@@ -104,12 +105,13 @@ def stretches(ledger: Ledger, span: Span) -> tuple[Stretch, ...]:
     )
 
 
-def recorders(ledger: Ledger) -> tuple[RecorderRow, ...]:
+def recorders(ledger: Ledger, *, begun_by_at: int | None = None) -> tuple[RecorderRow, ...]:
     """The lives of recorders, newest first."""
     table, listening = schema.recorder, schema.coverage
+    lives = select(table) if begun_by_at is None else select(table).where(table.c.started_at <= begun_by_at)
     with ledger.read() as connection:
         rows = connection.execute(
-            select(table).order_by(table.c.started_at.desc(), table.c.id.desc()).limit(MAX_RECORDERS)
+            lives.order_by(table.c.started_at.desc(), table.c.id.desc()).limit(MAX_RECORDERS)
         ).all()
         of = select(listening.c.recorder_id, listening.c.cluster_id, listening.c.promise).distinct()
         promised = connection.execute(of.where(listening.c.recorder_id.in_([row.id for row in rows]))).all()
@@ -129,6 +131,17 @@ def recorders(ledger: Ledger) -> tuple[RecorderRow, ...]:
         )
         for row in rows
     )
+
+
+def recorders_at(ledger: Ledger, at: int) -> tuple[RecorderRow, ...]:
+    """The lives that had begun by a moment, as far as they are known of then, newest first."""
+    return tuple(_recorder_at(row, at) for row in recorders(ledger, begun_by_at=at))
+
+
+def _recorder_at(row: RecorderRow, at: int) -> RecorderRow:
+    if row.seen_at <= at:
+        return row
+    return replace(row, seen_at=at, stopped_at=None, lag_s=None, recorded=None)
 
 
 def _reach(connection: Connection) -> dict[int, int]:

@@ -15,9 +15,9 @@ from taskledger.ledger.answers import Coverage, Span
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind
 from taskledger.ledger.momentary import HeardAt, Running, RunningTask
-from taskledger.ledger.query.certainty import certain
+from taskledger.ledger.query.certainty import LOST_TOLD, certain
 from taskledger.ledger.query.listening import GIVEN_UP, coverage
-from taskledger.ledger.query.then import started
+from taskledger.ledger.then import started
 from taskledger.standing import LOST, RUNNING, UNKNOWN, Moment
 from taskledger.states import State
 
@@ -127,12 +127,18 @@ def _under_way(connection: Connection, at: int, which: Sequence[ColumnElement[bo
         )
         .add_columns(T.name_id, T.queue_id, T.first_at, T.parent_id)
         .join(schema.run, and_(R.task_id == T.id, R.cluster_id == T.cluster_id))
-        .where(begun <= at, or_(R.ended_at.is_(None), R.ended_at > at), *which)
+        .where(begun <= at, or_(R.ended_at.is_(None), R.ended_at > at, _left(R, at)), *which)
     )
-    found: list[Any] = []
-    for condition in alive(connection, at):
-        found += connection.execute(query.where(condition).order_by(T.first_at.desc()).limit(MOST + 1)).all()
-    return found
+    found: dict[tuple[str, int, int], Any] = {}
+    for condition in (*alive(connection, at), and_(_left(T, at), T.first_at <= at)):
+        for row in connection.execute(query.where(condition).order_by(T.first_at.desc()).limit(MOST + 1)):
+            found[row.task_id, row.cluster_id, row.number] = row
+    return list(found.values())
+
+
+def _left(of: Any, at: int) -> ColumnElement[bool]:
+    """Of tasks, or of runs: what a worker left behind when it was lost is settled soon, and told for a day."""
+    return and_(of.state == int(State.LOST), of.settled_by.is_not(None), of.ended_at > at - LOST_TOLD)
 
 
 def _running(ledger: Ledger, row: Any, certainty: str, last_sign_at: int | None) -> RunningTask:

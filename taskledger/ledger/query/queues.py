@@ -6,11 +6,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
 
-from taskledger.ledger import schema
+from taskledger.ledger import schema, then
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind
 from taskledger.ledger.momentary import QueueRow, Queues
-from taskledger.ledger.query import then
 from taskledger.ledger.query.moment import alive, listening_at, running_at
 from taskledger.states import State
 

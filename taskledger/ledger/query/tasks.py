@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal_co
 
 from taskledger import bodies
 from taskledger.events import integer, restore
-from taskledger.ledger import schema
+from taskledger.ledger import schema, then
 from taskledger.ledger.answers import (
     Bucket,
     Count,
@@ -23,7 +23,6 @@ from taskledger.ledger.answers import (
 )
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Labels
-from taskledger.ledger.query import then
 from taskledger.ledger.search import Expression, condition, id_begins
 from taskledger.ledger.settled import fact_of
 from taskledger.settlements import SettledBy
@@ -121,13 +120,18 @@ def histogram(
     return tuple(Bucket(start, min(start + width, span.to_at), **counts.get(n, none)) for n, start in enumerate(starts))
 
 
-def task(ledger: Ledger, task_id: str) -> TaskDetail | None:
-    """All that is known of one task id; where several clusters have it, of the newest."""
+def task(ledger: Ledger, task_id: str, *, at: int | None = None) -> TaskDetail | None:
+    """All that is known of one task id; where several clusters have it, of the newest.
+
+    `at`: as it stood at that moment; None where it had not been heard of by then.
+    """
+    known = true() if at is None else T.first_at <= at
     with ledger.read() as connection:
-        found = connection.execute(select(schema.task).where(T.id == task_id).order_by(T.first_at.desc())).first()
+        newest = select(schema.task).where(T.id == task_id, known).order_by(T.first_at.desc())
+        found = connection.execute(newest).first()
         if found is None:
             return None
-        return TaskDetail(
+        detail = TaskDetail(
             task=row_of(ledger.labels, found),
             routing_key=ledger.labels.value(found.routing_key_id),
             client=ledger.labels.value(found.client_id),
@@ -135,9 +139,10 @@ def task(ledger: Ledger, task_id: str) -> TaskDetail | None:
             parent_id=found.parent_id,
             runs=_runs(connection, ledger.labels, found),
             events=_events(connection, ledger.labels, found),
-            family=_family(connection, ledger.labels, found),
+            family=_family(connection, ledger.labels, found, at),
             settlements=_settlements(connection, ledger.labels, found),
         )
+        return detail if at is None else then.detail_at(connection, ledger.labels, found, detail, at)
 
 
 def tasks_like(ledger: Ledger, prefix: str, limit: int = 10) -> tuple[RelatedTask, ...]:
@@ -260,10 +265,12 @@ def _settled_by(row: Any) -> str | None:
     return SettledBy(row.settled_by).name.lower() if row.settled_by else None
 
 
-def _family(connection: Connection, labels: Labels, found: Any) -> tuple[RelatedTask, ...]:
+def _family(connection: Connection, labels: Labels, found: Any, at: int | None) -> tuple[RelatedTask, ...]:
     root = found.root_id or found.id
-    relatives = select(schema.task).where(or_(T.root_id == root, T.id == root), T.cluster_id == found.cluster_id)
-    query = relatives.where(T.id != found.id).order_by(T.first_at, T.id).limit(MAX_FAMILY)
+    columns = (T.id, T.name_id, T.first_at, T.parent_id, then.past(T.state, at).label("state"))
+    relatives = select(*columns).where(or_(T.root_id == root, T.id == root), T.cluster_id == found.cluster_id)
+    known = relatives.where(T.id != found.id, true() if at is None else T.first_at <= at)
+    query = known.order_by(T.first_at, T.id).limit(MAX_FAMILY)
     members = [_related(labels, row) for row in connection.execute(query)]
     return tuple(sorted(members, key=lambda member: member.id != root))
 

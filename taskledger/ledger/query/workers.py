@@ -19,6 +19,7 @@ from taskledger.standing import Moment, standing
 from taskledger.states import State
 from taskledger.workers import Session, lost_after_s
 
+MINUTE = 60_000_000
 #: sessions of a worker that are listed
 MAX_SESSIONS = 50
 #: running tasks that are listed
@@ -174,7 +175,8 @@ def _status(ledger: Ledger, now_at: int, last: Any, cluster: str) -> tuple[str, 
 
 
 def _sends_task_events(node: Any, last: Any) -> bool | None:
-    if node.task_event_at is not None:
+    # That is noted to the minute. What an earlier process of this name told says nothing of this one.
+    if node.task_event_at is not None and (last is None or node.task_event_at > last.first_at - MINUTE):
         return True
     # `processed` counts since the worker started: only its rise since we listen says that tasks ran untold.
     rose = last is not None and last.processed is not None and last.processed > (last.processed_from or 0)

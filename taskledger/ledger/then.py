@@ -4,7 +4,7 @@ What had ended by then reads as it stands in its row; only of what was under way
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -13,10 +13,11 @@ from sqlalchemy import cast as cast_sql
 from sqlalchemy.sql import visitors
 
 from taskledger.ledger import dialects, schema
-from taskledger.ledger.answers import TaskRow
+from taskledger.ledger.answers import RunRow, TaskDetail, TaskRow
 from taskledger.ledger.labels import Labels
 from taskledger.ledger.types import Moment
 from taskledger.runs import Run, until
+from taskledger.settlements import SettledBy
 from taskledger.states import State
 from taskledger.tasks import telling
 
@@ -74,6 +75,38 @@ def rows_at(
     return tuple(_row_at(row, runs[one.id, one.cluster_id], at) if one.id in under_way else row for row, one in both)
 
 
+def detail_at(connection: Connection, labels: Labels, found: Any, detail: TaskDetail, at: int) -> TaskDetail:
+    """One task as it stood; `found` is its row of `task`, its family is of then already."""
+    (row,) = rows_at(connection, labels, [found], [detail.task], at)
+    return replace(
+        detail,
+        task=row,
+        runs=tuple(_runs_at(detail.runs, at)),
+        events=tuple(event for event in detail.events if event.at <= at),
+        # What was found out later about a time before is known of that time.
+        settlements=tuple(fact for fact in detail.settlements if (fact.known_at if fact.at is None else fact.at) <= at),
+    )
+
+
+def _runs_at(rows: Sequence[RunRow], at: int) -> Iterable[RunRow]:
+    were = {run.number: run for run in until([_run_told(row) for row in rows], at)}
+    for row in rows:
+        was = were.get(row.number)
+        if was is not None and was.ended_at is None:
+            open_run = replace(row, state=was.state, started_at=was.started_at, ended_at=None, runtime_s=None)
+            yield replace(open_run, exception=None, traceback=None, fingerprint=None, note=None, settled_by=None)
+        elif was is not None:
+            yield row
+
+
+def _run_told(row: RunRow) -> Run:
+    """The run that a line tells of, as far as `until` looks at it."""
+    return Run(
+        row.number, row.state, row.worker, row.pid, row.retries, row.sent_at, row.received_at, row.started_at,
+        row.ended_at, row.runtime_s, row.exception, row.traceback, None, row.note,
+    )  # fmt: skip
+
+
 def _row_at(row: TaskRow, runs: Sequence[Run], at: int) -> TaskRow:
     begun = until(runs, at)
     told = telling(begun)
@@ -92,6 +125,7 @@ def _row_at(row: TaskRow, runs: Sequence[Run], at: int) -> TaskRow:
         exception=next((run.exception for run in reversed(begun) if run.exception), None),
         runs=sum(run.started_at is not None for run in begun),
         retries=max((run.retries for run in begun if run.retries is not None), default=None),
+        settled_by=SettledBy(told.settled_by).name.lower() if told and told.settled_by else None,
     )
 
 

@@ -2,10 +2,22 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, sync_playwright
+
+SCREENSHOTS = Path(__file__).parent / "screenshots"
+#: how Chromium starts where it is no user's
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-component-update",
+)
 
 #: set in each page before its own scripts: what the policy forbade
 _WATCH = """
@@ -13,6 +25,15 @@ window.__violations = [];
 document.addEventListener("securitypolicyviolation",
   (event) => window.__violations.push(event.violatedDirective + " " + event.blockedURI));
 """
+
+
+@contextmanager
+def started(chromium: str) -> Iterator[Browser]:
+    """A Chromium, until the end."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
+        yield browser
+        browser.close()
 
 
 @contextmanager
@@ -41,6 +62,12 @@ def visiting(browser: Browser, address: str, **how: Any) -> Iterator[Page]:
 def _is_fault(line: Any) -> bool:
     # A page that is not found is a page as well, and the browser reports it as an error.
     return line.type == "error" and "404" not in line.text
+
+
+def picture(page: Page, name: str) -> None:
+    """A screenshot for people to look at."""
+    SCREENSHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
 
 def rows(page: Page) -> list[str]:
