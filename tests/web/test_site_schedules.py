@@ -9,10 +9,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import story
-from browsing import overflow, rows, visiting
+from browsing import SCREENSHOTS, overflow, rows, visiting
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser, Page, expect
-from test_site_accessible import SCREENSHOTS
 
 from taskledger.config import Settings
 from taskledger.crontabs import Crontab
