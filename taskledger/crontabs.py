@@ -139,6 +139,14 @@ def instant_at(wall: datetime, zone: ZoneInfo) -> int:
     return _micros(wall) - _offset(wall, zone, 0)
 
 
+def skipped(crontab: Crontab, change: Change) -> list[Due]:
+    """The due times whose wall clock time a change skips, each at its instant as if it existed; earliest first."""
+    zone = zone_of(crontab.tz)
+    end = wall_at(change.at, zone)
+    walls = _walls(crontab, end - change.by * US, end - US) if change.by > 0 else ()
+    return [due for wall in walls for due in _instants(wall, zone)]
+
+
 def changes(zone: ZoneInfo, from_at: int, to_at: int) -> Iterator[Change]:
     """When the zone's clock is put forward or back in from_at <= t < to_at, earliest first."""
     at = from_at
@@ -201,15 +209,18 @@ def _instants(wall: datetime, zone: ZoneInfo) -> list[Due]:
 
 
 def _with_gaps(found: dict[int, Due], skipped: list[Due]) -> Iterator[Due]:
-    """The due times with those that the wall clock skips: a gap's first is required, from its end on."""
+    """The due times with those that the wall clock skips: a gap's first is required, from its end on.
+
+    One that is due at a time that exists as well is served by that.
+    """
     yield from found.values()
     times = sorted(found)
     ended: set[int] = set()
     for due in sorted(skipped, key=lambda due: due.at):
-        if due.at in found:
-            continue
         is_first = due.opens_at not in ended
         ended.add(due.opens_at)
+        if due.at in found:
+            continue
         stands_alone = bisect_left(times, due.opens_at) == bisect_left(times, due.at)
         opens_at = due.opens_at if is_first and stands_alone else due.at
         yield replace(due, opens_at=opens_at, is_optional=not is_first)

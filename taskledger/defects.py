@@ -69,7 +69,7 @@ def _candidates(crontab: Crontab, kind: str, at: int, change: Change) -> Iterato
 def _is_shadowed(crontab: Crontab, at: int, change: Change) -> bool:
     """Whether a time that was skipped, and is made up for later, comes before this one by the wall clock."""
     is_after = change.at <= at < change.at + change.by
-    return is_after and any(due.flag == "dst_gap" for due in crontabs.dues(crontab, at + 1, change.at + change.by))
+    return is_after and any(due.at > at for due in crontabs.skipped(crontab, change))
 
 
 def _is_possible(defect: Defect, change: Change, started_at: int | None, version: str | None) -> bool:

@@ -30,6 +30,8 @@ def at(text: str) -> int:
         (BERLIN, "duplicate", "2026-10-25T01:15:00Z", None, None, "repeated_hour_storm"),
         (LORD_HOWE, "missed", "2026-10-03T15:33:00Z", None, "5.7.0", "gap_shadow"),
         (Crontab("33", "2", tz="Australia/Lord_Howe"), "missed", "2026-10-03T15:33:00Z", None, "5.7.0", None),
+        # 03:00 and 03:25 do not exist; 03:50 does, but beat waits for 04:00.
+        (Crontab("*/25", "3-9", tz="Pacific/Chatham"), "missed", "2024-09-28T14:05:00Z", None, "5.7.0", "gap_shadow"),
         (Crontab("*/15"), "missed", "2026-10-25T01:15:00Z", None, None, None),
     ],
 )  # fmt: skip

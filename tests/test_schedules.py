@@ -121,6 +121,14 @@ def test_a_skipped_time_is_due_as_if_it_existed_and_opens_where_the_gap_ends() -
     assert often == [("03-29 01:00", "03-29 01:00", False), ("03-29 01:30", "03-29 01:30", True)]
 
 
+def test_a_skipped_time_is_served_by_one_that_exists_at_its_instant() -> None:
+    """Every minute but :35, in a half-hour gap: 02:00 is served by 02:30, and no more of the gap is required."""
+    found = due_times(Crontab("36-34", "2", tz="Australia/Lord_Howe"), "2026-10-03T15:30:00Z", "2026-10-03T15:40:00Z")
+
+    assert [due for due, _, is_optional in found if is_optional] == ["10-03 15:35"]
+    assert len(found) == 10
+
+
 def test_a_repeated_time_is_due_on_its_first_pass() -> None:
     """02:30 on the day the clock goes back: the second pass is optional."""
     found = due_times(Crontab("30", "2", tz="Europe/Berlin"), "2026-10-24T12:00:00Z", "2026-10-25T12:00:00Z")
