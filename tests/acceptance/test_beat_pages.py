@@ -6,22 +6,14 @@ import sys
 from collections import Counter
 
 import pytest
+from browsing import visiting
 from crew import Crew, crew, until
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.browser, pytest.mark.timeout(300)]
 ENTRY = "every-2s"
 #: due times that are spoiled
 SPOILED = 3
-
-
-@pytest.fixture
-def page(chromium):
-    """A page of a real browser."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        yield browser.new_page()
-        browser.close()
 
 
 @pytest.fixture
@@ -57,9 +49,14 @@ def check(run: Crew, *more: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=run.environ, cwd=run.folder, capture_output=True, text=True, check=False)
 
 
-def test_item_10_beat_stopped(scene, page):
+def test_item_10_beat_stopped(scene, browser):
     """10. Three due times without beat: three outlined marks, the verdict says that beat was not running, exit 1."""
-    page.goto(f"{scene.web()}/schedules")
+    with visiting(browser, scene.web()) as page:
+        beat_stopped(scene, page)
+
+
+def beat_stopped(scene: Crew, page: Page) -> None:
+    page.goto("schedules")
     until(lambda: shown(page, "ontime", 4), f"due times are on time; {marks(page)}\n{scene.log('record')}", 60)
     assert marks(page)["missed"] == 0
 
@@ -76,9 +73,14 @@ def test_item_10_beat_stopped(scene, page):
     assert "missed" in done.stdout
 
 
-def test_item_11_recorder_stopped(scene, page):
+def test_item_11_recorder_stopped(scene, browser):
     """11. Three due times without the recorder: hatched, called not known, none of them missed; exit 3."""
-    page.goto(f"{scene.web()}/schedules")
+    with visiting(browser, scene.web()) as page:
+        recorder_stopped(scene, page)
+
+
+def recorder_stopped(scene: Crew, page: Page) -> None:
+    page.goto("schedules")
     until(lambda: shown(page, "ontime", 4), f"due times are on time; {marks(page)}\n{scene.log('record')}", 60)
 
     assert scene.stop("record", timeout_s=20) == 0

@@ -2,7 +2,7 @@
 
 from taskledger.forecasts import LOOK_AHEAD_DAYS, Forecast, forecast
 from taskledger.ledger.engine import Ledger
-from taskledger.ledger.schedule_facts import known
+from taskledger.ledger.schedule_known import known
 
 
 def clock_changes(
