@@ -58,8 +58,6 @@ def traits(pair: Judged) -> frozenset[str]:
     row, verdict = pair
     found = {tick.fire for tick in row.ticks} | {flag for tick in row.ticks for flag in tick.flags}
     found |= {_MARKS.get(strip.mark_of(tick).symbol, "") for tick in row.ticks}
-    if "overdue" in found:
-        found.add("missed")
     if row.findings or verdict.mark.rank >= MARKS["late"].rank:
         found.add("not_ok")
     if row.last_fired_at is None and all(tick.fired_at is None for tick in row.ticks):
