@@ -13,6 +13,10 @@ import click
 
 from taskledger.errors import TaskledgerError
 
+if "celery.bin" in sys.modules:
+    # This start of Celery may be beat's, and its app or environment may ask for the probe.
+    import taskledger.integrations.beat as _  # noqa: F401  It waits for beat's own signal.
+
 #: what a shell calls the end by Ctrl-C, and by writing to a pipe that nobody reads
 INTERRUPTED, PIPE_CLOSED = 130, 141
 #: command -> its module in taskledger.commands; the order is that of --help

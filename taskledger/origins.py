@@ -14,7 +14,7 @@ PREFIX = "TASKLEDGER_"
 CONFIG_VARIABLE, CONFIG_FLAG = "TASKLEDGER_CONFIG", "--config"
 FILE_NAME = "taskledger.toml"
 #: variables of the test suite and the shell's completion are nobody's typing error
-_NO_SETTINGS = re.compile(r"TASKLEDGER_(CONFIG|TEST_\w+|COMPLETE)")
+_NO_SETTINGS = re.compile(r"TASKLEDGER_(CONFIG|BEAT|TEST_\w+|COMPLETE)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import re
 from codecs import getincrementaldecoder
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -24,6 +24,12 @@ UNREADABLE_MARK = "[redacted: not readable as text]"
 IDENTIFIERS = frozenset(("type", "timestamp", "hostname", "pid", "clock", "utcoffset", "uuid", "root_id", "parent_id"))
 #: `session:cleanup` may be the name of a task or queue, and is no key with a value
 NAMES = frozenset(("name", "queue", "exchange", "routing_key", "sw_ident", "sw_ver", "sw_sys"))
+#: the group of what beat's probe tells (taskledger/integrations/beat.py)
+BEAT = "beat-"
+#: by these an entry is found again, in its own events and in its other sources
+_ENTRY_NAMES = ("entry", "task", "queue", "shadow", "hash", "beat_id", "scheduler")
+#: what an entry gives to its task, and what beat says of its failure
+_ENTRY_PAYLOAD = ("args", "kwargs", "message", "cause")
 #: what a task was given, what it gave back and how it failed
 _PAYLOAD = ("args", "kwargs", "result", "exception", "traceback")
 
@@ -146,14 +152,21 @@ def redacted(event: Event, redaction: Redaction, keep: Keep | None = None) -> Ev
     Its id stays that of the raw event. `keep` is what the rule for its task says, where the event's own name is not
     all that is known: only task-sent and task-received say it (celery/worker/request.py).
     """
+    if event.type.startswith(BEAT):
+        return event if not redaction.payloads.rules and redaction.is_clean(event.fields) else _remade(event, redaction)
     if keep is None and redaction.payloads.rules:
         keep = keep_of(event, redaction)
     if keep is Keep.FULL or (keep is not Keep.NONE and redaction.is_clean(event.fields)):
         return event
+    return _remade(event, redaction, keep)
+
+
+def _remade(event: Event, redaction: Redaction, keep: Keep | None = None) -> Event:
     try:
         fields = restore(event.body)
         is_changed = _drop_payload(fields) if keep is Keep.NONE else False
-        if not _redact_fields(fields, redaction) and not is_changed:
+        redact = _redact_beat if event.type.startswith(BEAT) else _redact_fields
+        if not redact(fields, redaction) and not is_changed:
             return event
         body = canonical(fields, is_exact=_INEXACT.search(event.body) is None)
     except (ValueError, RecursionError):
@@ -300,6 +313,44 @@ def _redact_own_keys(branch: dict[str, Any], redaction: Redaction) -> bool:
     branch.clear()
     branch.update(items)
     return True
+
+
+def _redact_beat(fields: dict[str, Any], redaction: Redaction) -> bool:
+    """As `_redact_fields`, by the rule for each entry's task; names stay what they are in the entry's other sources."""
+    is_changed = False
+    aside: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    for branch in _branches(fields):
+        keep = redaction.payloads.keep_of(str(branch["task"])) if branch.get("task") else Keep.REDACTED
+        if keep is Keep.NONE:
+            is_changed |= _drop_entry(branch)
+        kept = (*_ENTRY_NAMES, *(_ENTRY_PAYLOAD if keep is Keep.FULL else ()))
+        aside.append((branch, {key: branch.pop(key) for key in kept if isinstance(branch.get(key), str)}))
+    is_changed |= _redact_fields(fields, redaction)
+    for branch, values in aside:
+        for key, value in values.items():
+            branch[key] = redaction.name(value) if key in _ENTRY_NAMES else value
+            is_changed |= branch[key] != value
+    return is_changed
+
+
+def _branches(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The event, each of its entries, and what each has for options."""
+    entries = fields.get("entries")
+    for branch in (fields, *(entries if isinstance(entries, list) else ())):
+        if isinstance(branch, dict):
+            yield branch
+            if isinstance(branch.get("options"), dict):
+                yield branch["options"]
+
+
+def _drop_entry(branch: dict[str, Any]) -> bool:
+    """Replace what an entry gives to its task; of a failure its class stays."""
+    dropped = {key: NONE_MARK for key in _ENTRY_PAYLOAD if branch.get(key) is not None}
+    if "cause" in dropped:
+        dropped["cause"] = f"{str(branch['cause']).partition(':')[0]}: {NONE_MARK}"
+    is_changed = any(branch[key] != value for key, value in dropped.items())
+    branch.update(dropped)
+    return is_changed
 
 
 def _is_plain_number(value: object) -> bool:

@@ -306,6 +306,49 @@ class TestPayloads:
             assert (after.args, after.kwargs) == (fields["args"], fields["kwargs"])
             assert ("x1x" in (after.kwargs or "")) == (rules == "*=full")
 
+    @pytest.mark.parametrize("rules", ["", "*=full", "*=none", "billing.*=none,*=full"])
+    def test_entries_of_beat(self, rules):
+        """What beat's probe says of an entry is redacted by the rule for its task, as the entry's other sources are."""
+        kwargs = "{'password': 'x1x'}"
+        given = {"args": "()", "kwargs": kwargs, "options": {"queue": "token: night", "shadow": None}}
+        entries = [{"entry": "password: renew", "task": name, **given} for name in ("billing.charge", "shop.pay")]
+        after = redacted(beat_event("beat-schedule", entries=entries), compiled(payloads=parse_payloads(rules))).fields
+
+        for entry in after["entries"]:
+            made = Entry(entry["entry"], entry["task"], Crontab(), args="()", kwargs=kwargs)
+            expected = redacted_entry(made, compiled(payloads=parse_payloads(rules)))
+            assert (entry["args"], entry["kwargs"]) == (expected.args, expected.kwargs)
+            assert (entry["entry"], entry["options"]["queue"]) == ("password: renew", "token: night")
+
+    @pytest.mark.parametrize("rules", ["", "*=full", "*=none"])
+    def test_failures_of_beat(self, rules):
+        """Why beat could not send something is redacted by the rule for its task; the class of the cause stays."""
+        said = {
+            "message": "Couldn't: password=x1x",
+            "cause": "EncodeError: password=x1x",
+            "exception": "SchedulingError",
+        }
+        told = beat_event("beat-failed", entry="nightly", task="billing.charge", **said)
+        after = redacted(told, compiled(payloads=parse_payloads(rules))).fields
+
+        assert ("x1x" in str(after)) == (rules == "*=full")
+        assert (after["exception"], after["entry"], after["task"]) == ("SchedulingError", "nightly", "billing.charge")
+        assert after["cause"].partition(":")[0] == "EncodeError"
+
+    def test_beat_without_secrets(self):
+        """What has no secret stays the same object, whatever the rules are."""
+        told = beat_event("beat-sent", entry="nightly", task="billing.charge", at=1.5, due=None)
+
+        assert redacted(told, compiled(payloads=parse_payloads("a=none,*=redacted"))) is told
+        assert redacted(told, REDACTION) is told
+
+
+def beat_event(kind, **fields):
+    """As beat's probe sends it."""
+    common = {"type": kind, "timestamp": 1.5, "hostname": "gen1@vm", "pid": 1, "clock": 1, "utcoffset": 0}
+    (found,) = decoded(common | {"beat_id": "8da7f6089c2241e29b823d571ad43563", "seq": 1, "dropped": 0} | fields)
+    return found
+
 
 class TestQuarantine:
     def test_cut_input(self):
