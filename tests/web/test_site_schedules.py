@@ -3,6 +3,7 @@
 import base64
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from itertools import combinations
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -18,7 +19,7 @@ from taskledger.crontabs import Crontab
 from taskledger.ledger import open_ledger
 from taskledger.ledger.schedule_store import judge_due, keep_definitions
 from taskledger.schedules import Entry
-from taskledger_web import Site, create_app
+from taskledger_web import Site, create_app, view
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Any]
@@ -321,3 +322,37 @@ def test_the_judge_is_not_needed_to_look(day_copy: str) -> None:
         before = visitor.get("/schedules").text
         assert judge_due(ledger, story.NOW) == 0
         assert _rows(visitor.get("/schedules").text) == _rows(before)
+
+
+def test_clock_changes_are_told_ahead(site: Visit, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weeks before the clock changes, the page and the entry's own say what it will do, and to which entries."""
+    now_at = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp()) * story.SECOND
+    monkeypatch.setattr(view, "now_at", lambda: now_at)
+    entries = (
+        Entry("nightly", "shop.bill", Crontab("30", "2", tz="Europe/Berlin")),
+        Entry("noon", "shop.eat", Crontab("0", "12", tz="Europe/Berlin")),
+    )
+    with open_ledger(sqlite_url) as ledger:
+        keep_definitions(ledger, "default", "x", entries, now_at - story.HOUR)
+
+    page, entry = site().get("/schedules/dst").text, site().get("/schedules/nightly").text
+
+    assert "clock changes touch 1 of 2 entries" in page
+    assert "29 Mar 01:00:00" in page
+    for html in (page, entry):
+        assert "02:30 does not exist" in html
+    assert "does not exist" not in site().get("/schedules/noon").text
+
+
+def test_no_clock_change_ahead_is_said(client: FlaskClient) -> None:
+    """Where no change touches any entry, the page says so, for how long, and in which zones they are."""
+    html = client.get("/schedules/dst").text
+
+    assert "No clock change touches any of 4 entries in the next 60 days" in html
+    assert "Europe/London, UTC" in html
+
+
+def test_pages_that_tell_of_today_say_so_while_one_looks_back(client: FlaskClient) -> None:
+    """Beat processes and clock changes are not of a moment: a bar says that they tell what is known today."""
+    for place in ("beats", "schedules/dst"):
+        assert "This page tells what is known today" in client.get(f"/{place}?at=2026-11-22T07:00:00Z").text
