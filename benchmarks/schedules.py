@@ -71,7 +71,9 @@ def seconds_of_page(ledger: Ledger) -> float:
 def fill(ledger: Ledger, entries: int, days: int) -> int:
     """Entries with their ticks; how many ticks."""
     begin_at = NOW_AT - days * DAY
-    cluster_id, name_id = set_up(ledger, [Entry(f"entry {n:04}", "shop.report", Crontab("0"), f"[{n}]") for n in range(entries)], begin_at)
+    cluster_id, name_id = set_up(
+        ledger, [Entry(f"entry {n:04}", "shop.report", Crontab("0"), f"[{n}]") for n in range(entries)], begin_at
+    )
     keys = [(entry_id, due_at) for entry_id in range(1, entries + 1) for due_at in range(begin_at, NOW_AT, HOUR)]
     for start in range(0, len(keys), SLICE):
         write(ledger, cluster_id, name_id, keys[start : start + SLICE], start)
@@ -91,7 +93,10 @@ def write(ledger: Ledger, cluster_id: int, name_id: int, keys: list[tuple[int, i
     ids = [str(UUID(int=start + number + 1)) for number in range(len(keys))]
     both = list(zip(keys, ids, strict=True))
     rows = {
-        schema.tick: [dict(entry_id=e, due_at=at, version_id=e, fire="on_time", fired_at=at + SECOND, task_id=i) for (e, at), i in both],
+        schema.tick: [
+            dict(entry_id=e, due_at=at, version_id=e, fire="on_time", fired_at=at + SECOND, task_id=i)
+            for (e, at), i in both
+        ],
         schema.fire: [dict(entry_id=e, task_id=i, fired_at=at + SECOND, evidence="task-sent") for (e, at), i in both],
         schema.task: [task_row(i, at + SECOND, cluster_id, name_id, f"[{e - 1}]") for (e, at), i in both],
     }
@@ -102,7 +107,9 @@ def write(ledger: Ledger, cluster_id: int, name_id: int, keys: list[tuple[int, i
 
 def packed(table, row):  # type: ignore[no-untyped-def]
     return tuple(
-        pack_task_id(row[c.name]) if row.get(c.name) is not None and type(c.type).__name__ == "TaskId" else row.get(c.name)
+        pack_task_id(row[c.name])
+        if row.get(c.name) is not None and type(c.type).__name__ == "TaskId"
+        else row.get(c.name)
         for c in table.columns
     )
 
@@ -133,7 +140,11 @@ def judged_by_the_minute(ledger: Ledger, entries: int) -> list[float]:
         rows = []
         for entry in range(entries):
             number += 1
-            rows.append(packed(schema.task, task_row(str(UUID(int=number)), at + entry * 1000, cluster_id, name_id, f"[{entry}]")))
+            rows.append(
+                packed(
+                    schema.task, task_row(str(UUID(int=number)), at + entry * 1000, cluster_id, name_id, f"[{entry}]")
+                )
+            )
         with ledger.write() as connection:
             bulk.insert(connection, schema.task, rows)
         if minute == 1:

@@ -1,9 +1,11 @@
 """What a list says of a schedule entry: its last fire, how often it was on time, whether somebody muted it."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from taskledger.ledger.answers import ScheduleRow, TickRow
-from taskledger.ledger.beat_answers import Adherence
+from taskledger.ledger.beat_answers import Adherence, FindingRow
 from taskledger_web import strip, times
 from taskledger_web.strip import Verdict
 
@@ -15,6 +17,14 @@ def judged(rows: Iterable[ScheduleRow], now_at: int) -> list[Judged]:
     """Each entry with its verdict, problems first; what is muted comes last and counts no problem."""
     pairs = [(row, _verdict(row, now_at)) for row in rows]
     return sorted(pairs, key=lambda pair: (is_muted(pair[0], now_at), -_rank(pair), pair[0].name))
+
+
+def with_findings(rows: Iterable[ScheduleRow], found: Iterable[FindingRow]) -> tuple[ScheduleRow, ...]:
+    """Each entry with what is wrong with it beyond single due times."""
+    mine: dict[tuple[str, str | None], list[FindingRow]] = defaultdict(list)
+    for finding in found:
+        mine[finding.cluster, finding.entry].append(finding)
+    return tuple(replace(row, findings=tuple(mine.get((row.cluster, row.name), ()))) for row in rows)
 
 
 def is_muted(row: ScheduleRow, now_at: int) -> bool:

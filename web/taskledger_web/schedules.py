@@ -6,6 +6,7 @@ from flask import Blueprint, render_template, request
 
 from taskledger.ledger import query
 from taskledger.ledger.answers import ScheduleRow, Span
+from taskledger.ledger.beat_answers import FindingRow
 from taskledger_web import (
     callouts,
     drawing,
@@ -33,8 +34,10 @@ def page() -> str:
     """All entries, those with problems first."""
     seen, slots = view(), _slots()
     rows = ask(query.schedules, seen.now_at, ticks=slots, at=seen.at)
+    # What is wrong with beat is told as it is known today.
+    findings = ask(query.findings_of, rows, seen.now_at) if seen.at is None else []
     asked = verdict_filter.read(request.args.get("verdict", ""), request.args.get("entry", ""))
-    everything = entries.judged(rows, seen.now_at)
+    everything = entries.judged(entries.with_findings(rows, findings), seen.now_at)
     chosen = verdict_filter.chosen(everything, asked)
     skipped = _skipped(len(chosen))
     coverage = ask(query.coverage, _covered(rows, seen), seen.now_at)
@@ -52,15 +55,15 @@ def page() -> str:
         clause=recorded.clause(coverage, seen),
         coverage=coverage,
         setup=setup.first_step(coverage, recorder_status()),
-        **_told(rows, everything, seen),
+        **_told(findings, everything, seen),
         **drawing.common(seen),
     )
 
 
-def _told(rows: Sequence[ScheduleRow], everything: Sequence[Judged], seen: View) -> dict[str, object]:
+def _told(findings: Sequence[FindingRow], everything: Sequence[Judged], seen: View) -> dict[str, object]:
     """What stands above the list: callouts, and how sends are known."""
-    # What is wrong with beat is told as it is known today.
-    found = callouts.of_findings(ask(query.findings, seen.now_at) if seen.at is None else ())
+    found = callouts.of_findings(findings)
+    rows = [row for row, _ in everything]
     told = sorted([*found, *callouts.of_entries(everything, seen)], key=lambda one: not one.is_alarm)
     processes = ask(query.beats, seen.now_at)
     return {

@@ -1,5 +1,6 @@
 """The named questions: each takes an open ledger and answers with frozen values; no SQL leaves this package."""
 
+from taskledger.ledger.query.beats import beat_verdict, beats, findings, schedule_history
 from taskledger.ledger.query.certainty import LOST_TOLD
 from taskledger.ledger.query.clock_changes import clock_changes
 from taskledger.ledger.query.completeness import completeness, gaps
@@ -8,12 +9,15 @@ from taskledger.ledger.query.health import event_counts, quarantine_count, quara
 from taskledger.ledger.query.listening import clusters, coverage, recorders, recorders_at, status, stretches
 from taskledger.ledger.query.moment import heard_at, running_at
 from taskledger.ledger.query.queues import queues_at
+from taskledger.ledger.query.schedules import schedule, schedules
 from taskledger.ledger.query.tasks import count_tasks, facets, histogram, task, tasks, tasks_like
 from taskledger.ledger.query.workers import worker, workers, workers_at
-from taskledger.ledger.schedule_store import schedule, schedules
+from taskledger.ledger.schedule_findings import of_rows as findings_of
 
 __all__ = [
     "LOST_TOLD",
+    "beat_verdict",
+    "beats",
     "clock_changes",
     "clusters",
     "completeness",
@@ -23,6 +27,8 @@ __all__ = [
     "facets",
     "failure_group",
     "failure_groups",
+    "findings",
+    "findings_of",
     "gaps",
     "heard_at",
     "histogram",
@@ -33,6 +39,7 @@ __all__ = [
     "recorders_at",
     "running_at",
     "schedule",
+    "schedule_history",
     "schedules",
     "stats",
     "status",
