@@ -11,7 +11,6 @@ import pytest
 import story
 from flask.testing import FlaskClient
 from story import HOUR, NOW, SECOND
-from test_site_pages import words
 
 from taskledger.ledger import Ledger, open_ledger, query
 from taskledger.ledger.answers import ScheduleRow, TaskDetail
