@@ -1,4 +1,4 @@
-"""Schedules of which the probe tells: only what beat says counts, and what it could not send is told with the reason."""
+"""Schedules of which the probe tells: only what beat says counts; what it could not send is told with its reason."""
 
 from typing import Any
 
@@ -138,7 +138,7 @@ def test_nothing_is_missed_while_beat_may_yet_tell(ledger: Ledger) -> None:
 
 
 def test_the_app_is_believed_where_beat_is_silent(ledger: Ledger) -> None:
-    """What was polled is in force before the probe speaks, and again ten minutes after the last beat with it has gone."""
+    """What was polled is in force before the probe speaks, and again ten minutes after the last beat with it went."""
     source = "proj (beat_schedule)"
     keep_definitions(ledger, CLUSTER, source, [Entry("a", "proj.add", Crontab("*/20"))], at(-30))
     beat = begun(ledger, entry("a"), until=120)

@@ -129,7 +129,11 @@ def _gravity(sentence: str) -> tuple[bool, bool, str]:
 
 def _unknown(row: ScheduleRow, counts: Mapping[str, int], span: Span) -> Iterator[str]:
     if counts["unknown"]:
-        notes = (tick.note for tick in reversed(row.ticks) if tick.fire == "unknown" and tick.due_at >= span.from_at)
+        notes = (
+            tick.note
+            for tick in reversed(row.ticks)
+            if tick.fire == "unknown" and span.from_at <= tick.due_at < span.to_at
+        )
         due = sum(counts[kind] for kind in (*JUDGED, "overdue"))
         why = next((f": {note}" for note in notes if note), "")
         yield f"{row.name}: {counts['unknown']:,} of {due:,} due{why}"
