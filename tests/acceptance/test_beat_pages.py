@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 
 import pytest
-from browsing import visiting
+from browsing import picture, visiting
 from crew import Crew, crew, until
 from playwright.sync_api import Page
 
@@ -97,3 +97,27 @@ def recorder_stopped(scene: Crew, page: Page) -> None:
     done = check(scene)
     assert (done.returncode, done.stderr) == (3, "")
     assert "not known" in done.stdout or "unknown" in done.stdout
+
+
+def test_two_beats_are_told(redis_url, sqlite_url, tmp_path, browser):
+    """Two beats with the probe: marks say Twice, the overview and the page of beats name it, the check ends with 1."""
+    with crew(redis_url, sqlite_url, tmp_path) as run, visiting(browser, run.web()) as page:
+        run.environ["TASKLEDGER_BEAT"] = "1"
+        run.record()
+        run.worker("w1")
+        run.workers_are_up(1)
+        run.beat()
+        page.goto("schedules")
+        until(lambda: shown(page, "ontime", 3), f"due times are on time; {marks(page)}\n{run.log('record')}", 60)
+        second = ("celery", "-A", "proj", "beat", "-l", "INFO", "-s", str(run.folder / "second"))
+        run.start("beat2", *second)
+        until(lambda: shown(page, "twice", 2), f"due times are sent twice; {run.log('beat2')}", 60)
+
+        assert "probe" in page.locator(".lead").first.inner_text()
+        page.goto("")
+        until(lambda: page.reload() and page.locator(".problems a", has_text="Two beats").count(), "it is named", 40)
+        page.goto("beats")
+        assert page.locator("[data-rows] .state", has_text="Online").count() == 2
+        assert page.locator(".callout", has_text="eats").count() == 1
+        picture(page, "two-beats")
+        assert check(run).returncode == 1
