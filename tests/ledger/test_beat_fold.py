@@ -8,8 +8,10 @@ import pytest
 from beat_stories import QUARTERS, SECOND, Beat, entry, write
 from sqlalchemy import select
 
+from taskledger import bodies, redaction
 from taskledger.events import Event
-from taskledger.ledger import Ledger, rebuild, retain, schema
+from taskledger.ledger import Ledger, rebuild, redact, retain, schema
+from taskledger.redaction_rules import parse_payloads
 from taskledger.retention import Retention
 from taskledger.schedules import entry_from
 
@@ -198,3 +200,20 @@ def test_two_recorders_at_once_make_the_same_rows(ledger: Ledger) -> None:
     assert problems == []
     assert snapshot(ledger) == made
     assert versions(ledger, "a") == [(0.1, 20, "*/15"), (20, 21, "0"), (21, None, "*/15")]
+
+
+def test_what_entries_give_to_their_tasks_is_redacted(ledger: Ledger) -> None:
+    """A secret in the arguments of an entry goes when it is heard, by its task's rule, and from what was kept."""
+    rules = redaction.compiled(payloads=parse_payloads("proj.*=none"))
+    told = Beat().schedule(at(0), entry("a", args="['hunter2']"))[0]
+    write(ledger, told)
+    heard = redaction.redacted(told, rules)
+    redact.redact(ledger, rules)
+
+    assert b"hunter2" not in heard.body
+    with ledger.read() as connection:
+        row = connection.execute(select(schema.beat_schedule)).one()
+        assert b"hunter2" not in bodies.unpack(row.codec, bytes(row.entries))
+        assert "hunter2" not in connection.scalars(select(schema.schedule_version.c.definition)).one()
+        event = connection.execute(select(schema.event)).one()
+        assert b"hunter2" not in bodies.unpack(event.codec, bytes(event.body))
