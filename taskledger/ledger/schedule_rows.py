@@ -5,6 +5,7 @@ Whatever the number of entries, the number of questions to the database is the s
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from statistics import median
 from typing import Any
@@ -25,7 +26,7 @@ from taskledger.ledger.schedule_judge import Cluster, gather, has_due, judged, s
 from taskledger.ledger.schedule_known import Beats, Known, KnownVersion
 from taskledger.ledger.schedule_ticks import Outcomes, Tasks, final, final_ticks, notes_of, tasks_of, unsettled
 from taskledger.schedule_words import expression, words
-from taskledger.schedules import Clocked, Interval, Unverifiable, step
+from taskledger.schedules import Clocked, Definition, Interval, Unverifiable, step
 from taskledger.states import State
 from taskledger.ticks import Fire, Scope
 from taskledger.verdicts import RECEIVE_WITHIN_S, Verdict
@@ -160,8 +161,8 @@ def _row(entry: Known, seen: _Seen, found: _Found, asked: _Asked) -> ScheduleRow
         name=entry.name,
         cluster=seen.name,
         task=definition.task,
-        expression=expression(definition.schedule),
-        words=words(definition.schedule),
+        expression=_in_words(definition.schedule)[0],
+        words=_in_words(definition.schedule)[1],
         timezone=definition.schedule.tz,
         source=version.source or entry.source,
         enabled=definition.enabled and entry.latest.to_at is None,
@@ -178,6 +179,11 @@ def _row(entry: Known, seen: _Seen, found: _Found, asked: _Asked) -> ScheduleRow
         last_fired_at=last_fired[0],
         last_task_id=last_fired[1],
     )
+
+
+@lru_cache(maxsize=4096)
+def _in_words(definition: Definition) -> tuple[str, str]:
+    return expression(definition), words(definition)
 
 
 def _past(entry: Known, found: _Found, asked: _Asked) -> list[TickRow]:
