@@ -45,7 +45,7 @@ def test_no_other_setting_is_documented():
     assert re.findall(r"^## (\w+)$", document("docs/settings.md"), re.MULTILINE) == list(config.options())
 
 
-JUDGES = ("check recorder", "check completeness")
+JUDGES = ("check recorder", "check completeness", "check beat")
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, "db upgrade", "db check", "db stats", *JUDGES])

@@ -1,4 +1,4 @@
-"""The commands that judge, by exit code: check recorder; check completeness is in completeness.py."""
+"""The commands that judge, by exit code: check recorder; the others are in beat.py and completeness.py."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from taskledger.commands.asking import CANNOT_TELL, Asking, asking, question
+from taskledger.commands.beat import beat_command
 from taskledger.commands.completeness import completeness_command
 from taskledger.commands.output import note, print_json
 from taskledger.logs import one_line
@@ -78,6 +79,7 @@ def recorder_command(ctx: click.Context, as_json: bool, max_lag_s: float, named:
 
 check_command.add_command(recorder_command)
 check_command.add_command(completeness_command)
+check_command.add_command(beat_command)
 
 
 def _code(judged: list[Judged]) -> int:

@@ -78,7 +78,7 @@ def completeness_command(ctx: click.Context, since: str, until: str, cluster: st
     from taskledger_web import proven, view
 
     with asking(ctx) as ask:
-        range_ = read_span(ask, {"from_text": _negative(since), "to_text": _negative(until)})
+        range_ = read_span(ask, {"from_text": negative(since), "to_text": negative(until)})
         proof = query.completeness(ask.ledger, range_.shown, ask.now_at, cluster=cluster)
         says = proven.sentence(proof, view.View(ask.now_at, ask.zone, "system", keys=False))
     if as_json:
@@ -90,6 +90,6 @@ def completeness_command(ctx: click.Context, since: str, until: str, cluster: st
     ctx.exit({COMPLETE: 0, MISSING: NOT_WELL}.get(proof.verdict, CANNOT_TELL))
 
 
-def _negative(text: str) -> str:
+def negative(text: str) -> str:
     """1h means an hour ago, as -1h does."""
     return f"-{text}" if text[:1].isdigit() and text[-1:].isalpha() and "-" not in text else text

@@ -23,7 +23,7 @@ from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Labels
 from taskledger.ledger.schedule_facts import Heard
 from taskledger.ledger.schedule_judge import Cluster, gather, has_due, judged, scope_of
-from taskledger.ledger.schedule_known import Beats, Known
+from taskledger.ledger.schedule_known import Beats, Known, KnownVersion
 from taskledger.ledger.schedule_runs import with_run_flags
 from taskledger.ledger.schedule_ticks import Outcomes, Tasks, final, final_ticks, notes_of, tasks_of, unsettled
 from taskledger.schedule_words import expression, words
@@ -160,7 +160,9 @@ def _row(entry: Known, seen: _Seen, found: _Found, asked: _Asked) -> ScheduleRow
     last_fired = (last.fired_at, last.task_id) if last else (None, None)
     if newest is not None and newest["fired_at"] > (last_fired[0] or 0):
         last_fired = (newest["fired_at"], newest["task_id"])
-    definition = entry.latest.entry
+    # The last version may be one to come: what was polled counts again some minutes after the probe's last word.
+    version = entry.in_force(seen.now_at) or entry.latest
+    definition = version.entry
     return ScheduleRow(
         name=entry.name,
         cluster=seen.name,
@@ -168,10 +170,10 @@ def _row(entry: Known, seen: _Seen, found: _Found, asked: _Asked) -> ScheduleRow
         expression=_in_words(definition.schedule)[0],
         words=_in_words(definition.schedule)[1],
         timezone=definition.schedule.tz,
-        source=entry.source,
+        source=version.source or entry.source,
         enabled=definition.enabled and entry.latest.to_at is None,
         read_at=entry.read_at,
-        evidence=_evidence(entry, seen, newest),
+        evidence=_evidence(entry, version, seen, newest),
         ticks=(*past, *future),
         next_due_at=dues[0] if dues else None,
         median_lateness_s=median(late) if late else None,
@@ -290,10 +292,10 @@ def _chain(interval: Interval, past: Sequence[TickRow], from_at: int, now_at: in
     return found
 
 
-def _evidence(entry: Known, seen: _Seen, newest: RowMapping | None) -> str:
+def _evidence(entry: Known, version: KnownVersion, seen: _Seen, newest: RowMapping | None) -> str:
     """How the newest fire of the entry is known."""
     recent: Sequence[Fire] = seen.recent.get(entry.id, ())
-    if entry.latest.source == "probe":
+    if version.source == "probe":
         return "probe"
     if recent:
         return max(recent, key=lambda fire: fire.at).source

@@ -7,6 +7,7 @@ from taskledger_web import (
     api,
     asking,
     assets,
+    beats,
     failures,
     faults,
     headers,
@@ -27,7 +28,7 @@ from taskledger_web.mount import Mount
 
 #: forms are small
 _LARGEST_FORM = 64 * 1024
-_PAGES = (overview, tasks, task, failures, schedules, workers, queues, ledger, views, preferences, health, api)
+_PAGES = (overview, tasks, task, failures, schedules, beats, workers, queues, ledger, views, preferences, health, api)
 
 
 def create_app(settings: Settings) -> Flask:

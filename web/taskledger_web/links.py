@@ -1,5 +1,6 @@
 """Addresses: this page with other parameters, and each thing's own page. The query string holds all state."""
 
+import re
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
@@ -17,9 +18,13 @@ CARRIED = ("from", "to", "tz", "at")
 _PLACES = ("after", "before", "good")
 #: what may be as long as a search; every other parameter is a time, a number or a word
 _TEXTS = ("q", "good", "id", "name")
+#: what `/schedules/…` means beside an entry's name
+_PAGES_OF_SCHEDULES = ("dst", "settings")
 #: characters
 _LONGEST = 100
 _SAFE = ":,*/@"
+#: an id as Celery makes them: nothing in it has to be quoted
+_PLAIN = re.compile(r"[\w-]+", re.ASCII)
 
 
 class AnythingConverter(PathConverter):
@@ -61,7 +66,9 @@ def task(task_id: str) -> str:
 
 
 def schedule(name: str) -> str:
-    """The page of a schedule entry."""
+    """The page of a schedule entry. A name that is a page of its own under `/schedules` is a parameter."""
+    if name in _PAGES_OF_SCHEDULES:
+        return to("schedules.by_parameter", name=name)
     return _of_name("schedules.entry", "schedules.by_parameter", name, "name")
 
 
@@ -80,9 +87,16 @@ def _of_name(endpoint: str, fallback: str, name: str, parameter: str) -> str:
     name = name.encode("utf-8", "replace").decode("utf-8")
     if any(part in ("", ".", "..") for part in name.split("/")):
         return to(fallback, **{parameter: name})
-    carried = _carried()
-    stem = url_for(endpoint, name="-")[:-1]
-    return _address(stem + quote(name, safe=":,*@"), carried)
+    stem, rest = _around(endpoint)
+    return f"{stem}{name if _PLAIN.fullmatch(name) else quote(name, safe=':,*@')}{rest}"
+
+
+def _around(endpoint: str) -> tuple[str, str]:
+    """What stands before and after the name in each such address of this page; a list has thousands of them."""
+    found: dict[str, tuple[str, str]] = g.setdefault("around", {})
+    if endpoint not in found:
+        found[endpoint] = url_for(endpoint, name="-")[:-1], _address("", _carried())
+    return found[endpoint]
 
 
 def _carried() -> dict[str, str]:

@@ -6,15 +6,17 @@ from flask import Blueprint, render_template
 
 from taskledger.ledger import query
 from taskledger.ledger.answers import Bucket, Coverage, RecorderStatus, ScheduleRow, Span, WorkerRow
-from taskledger_web import histograms, links, moments, problems, proven, setup, strip, times
+from taskledger_web import entries, histograms, links, moments, problems, proven, setup, strip, times
 from taskledger_web.asking import ask
+from taskledger_web.entries import Judged
 from taskledger_web.span import Range
-from taskledger_web.strip import Verdict
 from taskledger_web.view import View, page_range, view
 
 blueprint = Blueprint("overview", __name__)
 #: entries, groups and workers that are shown; the rest is a link away
 _MOST = 8
+#: due times of an entry that are shown
+_FEW = 16
 _DAY = 86_400 * times.MICROS
 
 
@@ -29,8 +31,11 @@ def page() -> str:
         return render_template("setup.html", checks=setup.checks(status, (), (), 0))
     groups = ask(query.failure_groups, span.asked, parts=24)
     workers = moments.workers_seen()
-    judged = _judged(ask(query.schedules, seen.now_at, ticks=30, at=seen.at))
-    found = problems.find(status, proof, groups, workers, judged, seen)
+    rows = ask(query.schedules, seen.now_at, ticks=30, at=seen.at)
+    # What is wrong with beat is told as it is known today.
+    findings = ask(query.findings_of, rows, seen.now_at) if seen.at is None else []
+    judged = _judged(entries.with_findings(rows, findings), seen)
+    found = problems.find(status, proof, groups, workers, judged, findings, seen)
     return render_template(
         "overview.html",
         problems=found,
@@ -42,8 +47,9 @@ def page() -> str:
         judged=judged[:_MOST],
         more_schedules=max(len(judged) - _MOST, 0),
         checks=_open_checks(status, workers, len(judged), seen) if seen.at is None else (),
-        strip=lambda row: strip.places(row.ticks[-16:], lambda at: times.absolute(at, seen.zone, seen.now_at)),
-        pitch=strip.PITCH,
+        strip=lambda row: strip.strip(
+            row.ticks[-_FEW:], lambda at: times.absolute(at, seen.zone, seen.now_at), line=_FEW
+        ),
         marks=strip.MARKS,
         column_zone=times.zone_word(seen.zone, span.shown.from_at, span.shown.to_at),
         proof=proven.sentence(proof, seen),
@@ -58,11 +64,15 @@ def _open_checks(status: RecorderStatus, workers: Sequence[WorkerRow], entries: 
     return [check for check in checks if check.is_done is False and check.name != setup.RECORDER]
 
 
-def _judged(rows: tuple[ScheduleRow, ...]) -> list[tuple[ScheduleRow, Verdict]]:
+def _judged(rows: tuple[ScheduleRow, ...], seen: View) -> list[Judged]:
     """Problems first, then what is due next."""
-    never = times.LATEST
-    judged = [(row, strip.verdict(row)) for row in rows]
-    return sorted(judged, key=lambda pair: (-pair[1].mark.rank, pair[0].next_due_at or never, pair[0].name))
+    judged = entries.judged(rows, seen.now_at)
+    return sorted(judged, key=lambda pair: _place(pair, seen))
+
+
+def _place(pair: Judged, seen: View) -> tuple[bool, int, int]:
+    row, verdict = pair
+    return entries.is_muted(row, seen.now_at), -verdict.mark.rank, row.next_due_at or times.LATEST
 
 
 def _throughput(asked: Range, coverage: Coverage, drawn: Coverage, seen: View) -> dict[str, object]:

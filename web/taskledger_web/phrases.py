@@ -42,6 +42,19 @@ def when_stamp(at: int | None) -> Markup:
     )
 
 
+def when_beside(at: int | None, beside_at: int) -> Markup:
+    """A time to the millisecond in a row that begins with another: the date only when that is another day."""
+    if at is None:
+        return Markup("")
+    seen = view()
+    is_same_day = times.local(at, seen.zone).date() == times.local(beside_at, seen.zone).date()
+    day = "" if is_same_day else f"{times.day(at, seen.zone, seen.now_at)} "
+    exact = times.iso(at, seen.zone)
+    title = f"{exact} · {times.ago(at, seen.now_at)}"
+    shown = f"{day}{times.clock(at, seen.zone, precise=True)}"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(exact, title, shown)
+
+
 def ago(at: int) -> str:
     """2 min ago."""
     return times.ago(at, view().now_at)

@@ -3,15 +3,16 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from taskledger.ledger.answers import Coverage, FailureGroup, RecorderStatus, RelatedTask, ScheduleRow, WorkerRow
+from taskledger.ledger.answers import Coverage, FailureGroup, RecorderStatus, RelatedTask, WorkerRow
+from taskledger.ledger.beat_answers import FindingRow
 from taskledger.ledger.proofs import LOST, Completeness
-from taskledger_web import links, recorded, strip, times
-from taskledger_web.strip import Verdict
+from taskledger_web import callouts, entries, links, recorded, strip, times
+from taskledger_web.entries import Judged
 from taskledger_web.view import View
 
 #: seconds of the range that may go unrecorded before it is a problem of its own
 _SMALL_GAP_S = 60.0
-#: workers, or tasks, that are named in one sentence
+#: workers or tasks that are named in one sentence, and findings that have one each
 _FEW = 3
 
 
@@ -40,13 +41,15 @@ def find(
     proof: Completeness,
     groups: Sequence[FailureGroup],
     workers: Sequence[WorkerRow],
-    judged: Sequence[tuple[ScheduleRow, Verdict]],
+    judged: Sequence[Judged],
+    findings: Sequence[FindingRow],
     seen: View,
 ) -> list[Problem]:
     """All problems in the order in which somebody should look at them."""
     return [
         *_recorder(status, seen),
         *_lost(workers, seen),
+        *_findings(findings),
         *_schedules(judged, seen),
         *_gaps(proof.coverage, seen),
         *_missing(proof),
@@ -109,14 +112,29 @@ def _silence(worker: WorkerRow, seen: View) -> str:
     return f" after {times.absolute(at, seen.zone, seen.now_at)} ({times.ago(at, seen.now_at)})"
 
 
-def _schedules(judged: Sequence[tuple[ScheduleRow, Verdict]], seen: View) -> Iterable[Problem]:
+def _findings(findings: Sequence[FindingRow]) -> Iterable[Problem]:
+    """The worst of what is wrong with beat; the rest is a link away."""
+    told = callouts.of_findings(findings)
+    for one in told[:_FEW]:
+        kind = "failed" if one.is_alarm else "retrying"
+        yield Problem(kind, "triangle", f"{one.subject}:", one.text, one.href or links.to("schedules.page"))
+    if len(told) > _FEW:
+        number = len(told) - _FEW
+        more = f"finding{'s' if number > 1 else ''} about beat."
+        yield Problem("retrying", "triangle", f"{number} more", more, links.to("schedules.page"))
+
+
+def _schedules(judged: Sequence[Judged], seen: View) -> Iterable[Problem]:
     for row, judgement in judged:
+        if entries.is_muted(row, seen.now_at):
+            continue
         bad = strip.in_a_row(row)
         if bad:
             times_word = "run" if len(bad) == 1 else f"{len(bad)} runs"
             when = times.absolute(bad[-1].due_at, seen.zone, seen.now_at)
             verb = "could not send" if bad[-1].fire == "failed_to_send" else "missed"
-            note = f": {bad[-1].note}" if bad[-1].note else ""
+            why = bad[-1].error or bad[-1].note
+            note = f": {why}" if why else ""
             text = f"{verb} its last {times_word}, due {when}{note}."
             yield Problem("failed", "slash", row.name, text, links.schedule(row.name))
         elif judgement.mark.symbol in ("missed", "notsent", "notreceived"):

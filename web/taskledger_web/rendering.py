@@ -7,7 +7,7 @@ from jinja2 import StrictUndefined
 
 from taskledger.errors import TaskledgerError
 from taskledger.ledger.answers import TaskRow
-from taskledger_web import links, moments, phrases, recorded, searching, span, text, times, words
+from taskledger_web import links, moments, phrases, recorded, searching, span, strip, text, times, words
 from taskledger_web.view import LOOK_BACK, page_range, recorder_status, view
 
 #: (endpoint, word, blueprint, key after g)
@@ -15,7 +15,7 @@ NAVIGATION = (
     ("overview.page", "Overview", ("overview",), "o"),
     ("tasks.page", "Tasks", ("tasks", "task"), "t"),
     ("failures.page", "Failures", ("failures",), "f"),
-    ("schedules.page", "Schedules", ("schedules",), "s"),
+    ("schedules.page", "Schedules", ("schedules", "beats"), "s"),
     ("workers.page", "Workers", ("workers",), "w"),
     ("queues.page", "Queues", ("queues",), "q"),
     ("ledger.page", "Ledger", ("ledger",), "l"),
@@ -66,6 +66,7 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
     "when": phrases.when,
     "when_full": phrases.when_full,
     "when_stamp": phrases.when_stamp,
+    "when_beside": phrases.when_beside,
     "ago": phrases.ago,
     "duration": times.duration,
     "number": phrases.number,
@@ -91,6 +92,7 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
     "word_of_related": words.of_related,
     "word_of_became": words.of_became,
     "word_of_worker": words.of_worker,
+    "strip_drawn": strip.drawn,
     "lateness": phrases.lateness,
     "sentence_case": phrases.sentence_case,
     "error_or_arguments": phrases.error_or_arguments,

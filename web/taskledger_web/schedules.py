@@ -1,83 +1,106 @@
 """Schedules: did each entry fire when it was due, what became of it, and what is due next."""
 
-from flask import Blueprint, abort, render_template, request
+from collections.abc import Sequence
+
+from flask import Blueprint, render_template, request
 
 from taskledger.ledger import query
 from taskledger.ledger.answers import ScheduleRow, Span
-from taskledger_web import recorded, setup, strip, times
+from taskledger.ledger.beat_answers import FindingRow
+from taskledger_web import (
+    callouts,
+    drawing,
+    entries,
+    entry,
+    evidence,
+    links,
+    recorded,
+    setup,
+    verdict_filter,
+)
 from taskledger_web.asking import ask
+from taskledger_web.entries import Judged
 from taskledger_web.view import View, recorder_status, view
 
 blueprint = Blueprint("schedules", __name__)
-#: due times on a list's strip, and on the page of an entry
-SLOTS, MANY_SLOTS = 30, 90
+#: due times on a list's strip, the first unless `slots` asks for another
+SLOTS = (30, 60, 90)
+#: entries of one page of the list
+ENTRIES = 50
 
 
 @blueprint.get("/schedules")
 def page() -> str:
     """All entries, those with problems first."""
-    seen = view()
-    rows = ask(query.schedules, seen.now_at, ticks=SLOTS, at=seen.at)
-    judged = sorted(((row, strip.verdict(row)) for row in rows), key=lambda pair: (-pair[1].mark.rank, pair[0].name))
+    seen, slots = view(), _slots()
+    rows = ask(query.schedules, seen.now_at, ticks=slots, at=seen.at)
+    # What is wrong with beat is told as it is known today.
+    findings = ask(query.findings_of, rows, seen.now_at) if seen.at is None else []
+    asked = verdict_filter.read(request.args.get("verdict", ""), request.args.get("entry", ""))
+    everything = entries.judged(entries.with_findings(rows, findings), seen.now_at)
+    chosen = verdict_filter.chosen(everything, asked)
+    skipped = _skipped(len(chosen))
     coverage = ask(query.coverage, _covered(rows, seen), seen.now_at)
     return render_template(
         "schedules/list.html",
-        judged=judged,
-        in_a_row=strip.in_a_row,
-        problems=sum(verdict.problems for _, verdict in judged),
+        judged=chosen[skipped : skipped + ENTRIES],
+        chosen=len(chosen),
+        everything=everything,
+        asked=asked,
+        chips=verdict_filter.chips(everything, asked),
+        slots=(slots, SLOTS),
+        pages=_pages(skipped, len(chosen)),
+        problems=sum(verdict.problems for _, verdict in everything),
+        sources=entries.sources(rows),
         clause=recorded.clause(coverage, seen),
         coverage=coverage,
         setup=setup.first_step(coverage, recorder_status()),
-        **_drawing(seen),
+        **_told(findings, everything, seen),
+        **drawing.common(seen),
     )
 
 
-@blueprint.get("/schedules/<anything:name>")
-def entry(name: str) -> str:
-    """One entry with its due times."""
-    return _entry(name)
-
-
-@blueprint.get("/schedule")
-def by_parameter() -> str:
-    """The same for names that no path can carry."""
-    return _entry(request.args.get("name", ""))
-
-
-def _entry(name: str) -> str:
-    seen = view()
-    row = ask(query.schedule, name, seen.now_at, ticks=MANY_SLOTS, at=seen.at)
-    if row is None and seen.at is not None and ask(query.schedule, name, seen.today_at, ticks=1):
-        abort(404, "This schedule entry had not been read then.")
-    if row is None:
-        abort(404, "No schedule entry of that name was ever read or recorded.")
-    coverage = ask(query.coverage, _covered((row,), seen), seen.now_at)
-    return render_template(
-        "schedules/entry.html",
-        row=row,
-        verdict=strip.verdict(row),
-        clause=recorded.clause(coverage, seen),
-        **_drawing(seen),
-    )
-
-
-def _drawing(seen: View) -> dict[str, object]:
-    def when(at: int) -> str:
-        return f"{times.absolute(at, seen.zone, seen.now_at)} {times.zone_word(seen.zone, at)}"
-
+def _told(findings: Sequence[FindingRow], everything: Sequence[Judged], seen: View) -> dict[str, object]:
+    """What stands above the list: callouts, and how sends are known."""
+    found = callouts.of_findings(findings)
+    rows = [row for row, _ in everything]
+    told = sorted([*found, *callouts.of_entries(everything, seen)], key=lambda one: not one.is_alarm)
+    processes = ask(query.beats, seen.now_at)
     return {
-        "strip": lambda row: strip.places(row.ticks, when),
-        "pitch": strip.PITCH,
-        "mark_of": strip.mark_of,
-        "fire_words": strip.FIRE_WORDS,
-        "outcome_words": strip.OUTCOME_WORDS,
-        "marks": strip.MARKS,
-        "column_zone": seen.zone_word,
+        "callouts": told[: callouts.MOST],
+        "more_callouts": max(len(told) - callouts.MOST, 0),
+        "levels": evidence.levels(rows),
+        "has_probe": evidence.has_probe(rows, processes),
+        "beats": processes,
+        "probe_line": evidence.PROBE_LINE,
     }
 
 
-def _covered(rows: tuple[ScheduleRow, ...], seen: View) -> Span:
+def _slots() -> int:
+    asked = request.args.get("slots", "")
+    return next((slots for slots in SLOTS if str(slots) == asked), SLOTS[0])
+
+
+def _skipped(number: int) -> int:
+    """How many entries come before this page; the last page where there are not so many."""
+    asked = request.args.get("skip", "")
+    wanted = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 7 else 0
+    return min(wanted, max(number - 1, 0)) // ENTRIES * ENTRIES
+
+
+def _pages(skipped: int, number: int) -> tuple[str | None, str | None]:
+    """The addresses of the entries before these, and of those after them."""
+    before = links.moved(skip=skipped - ENTRIES or None) if skipped else None
+    return before, links.moved(skip=skipped + ENTRIES) if skipped + ENTRIES < number else None
+
+
+def _covered(rows: Sequence[ScheduleRow], seen: View) -> Span:
     """From the first due time shown until now."""
     dues = [tick.due_at for row in rows for tick in row.ticks]
     first = min(dues, default=seen.now_at - 1)
     return Span(min(first, seen.now_at - 1), seen.now_at)
+
+
+blueprint.add_url_rule("/schedules/settings", "keep_settings", entry.keep_settings, methods=["POST"])
+blueprint.add_url_rule("/schedules/<anything:name>", "entry", entry.page)
+blueprint.add_url_rule("/schedule", "by_parameter", entry.by_parameter)

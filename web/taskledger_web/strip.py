@@ -1,11 +1,15 @@
 """The strip of a schedule entry: one mark for each due time, and the verdict in words over all of them."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+
+from markupsafe import Markup, escape
 
 from taskledger.ledger.answers import ScheduleRow, TickRow
 from taskledger_web import times
+from taskledger_web.text import visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +34,12 @@ MARKS = {
         Mark("sent", "Sent, outcome not known", 4, "sent", "dot"),
         Mark("unknown", "Not known", 5, "sent", "hatched"),
         Mark("late", "Late", 6, "retrying", "clock"),
-        Mark("overdue", "Overdue", 7, "retrying", "clock"),
-        Mark("notreceived", "Not received", 8, "failed", "triangle"),
-        Mark("failed", "Failed", 9, "failed", "cross"),
-        Mark("notsent", "Not sent: error", 10, "failed", "cross"),
-        Mark("missed", "Missed", 11, "failed", "slash"),
+        Mark("twice", "Twice", 7, "retrying", "twice"),
+        Mark("overdue", "Overdue", 8, "retrying", "clock"),
+        Mark("notreceived", "Not received", 9, "failed", "triangle"),
+        Mark("failed", "Failed", 10, "failed", "cross"),
+        Mark("notsent", "Not sent: error", 11, "failed", "cross"),
+        Mark("missed", "Missed", 12, "failed", "slash"),
     )
 }
 #: what beat did, where it alone decides the mark
@@ -62,7 +67,9 @@ _OUTCOME = {
     "unknown": "sent",
 }
 #: what a sentence that counts calls a mark, where its own words are too long for that
-_COUNTED = {"notsent": "not sent", "sent": "sent", "waiting": "waiting"}
+_COUNTED = {"notsent": "not sent", "twice": "sent twice", "sent": "sent", "waiting": "waiting"}
+#: flags of a due time that was sent more than once
+TWICE = frozenset({"duplicate", "two_beats"})
 FIRE_WORDS = {
     "on_time": "on time",
     "late": "late",
@@ -85,9 +92,10 @@ OUTCOME_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A mark in its place: x in pixels, what it says, and the task it leads to."""
+    """A mark in its place: x and y in pixels, what it says, and the task it leads to."""
 
     x: int
+    y: int
     mark: Mark
     title: str
     task_id: str | None
@@ -103,25 +111,63 @@ class Verdict:
     problems: int
 
 
-#: pixels from one mark to the next
-PITCH = 11
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """Marks in lines, and their size in pixels."""
+
+    places: tuple[Place, ...]
+    width: int
+    height: int
+
+
+#: pixels from one mark to the next, from one line to the next, and of a mark
+PITCH, LINE, TALL = 11, 27, 22
+#: marks of one line: 30 due times and three that are still to come fit a phone
+PER_LINE = 33
 
 
 def mark_of(tick: TickRow) -> Mark:
-    """One mark for two facts; the worse one wins."""
-    if tick.fire in _FIRE and tick.outcome is None:
-        return MARKS[_FIRE[tick.fire]]
-    outcome = MARKS[_OUTCOME.get(tick.outcome or "unknown", "ontime")]
-    fire = MARKS[_FIRE.get(tick.fire, "late" if tick.fire == "late" else "ontime")]
-    return max(fire, outcome, key=lambda mark: mark.rank)
+    """One mark for two facts, and for being sent more than once; the worst one wins."""
+    return _mark_of(tick.fire, tick.outcome, not TWICE.isdisjoint(tick.flags))
 
 
-def places(ticks: tuple[TickRow, ...], when: Callable[[int], str]) -> tuple[Place, ...]:
-    """The marks of a strip from left to right."""
-    return tuple(
-        Place(number * PITCH, mark_of(tick), f"{when(tick.due_at)}: {describe(tick)}", tick.task_id)
-        for number, tick in enumerate(ticks)
-    )
+@cache
+def _mark_of(fire: str, outcome: str | None, is_twice: bool) -> Mark:
+    if fire in _FIRE and outcome is None:
+        return MARKS[_FIRE[fire]]
+    became = MARKS[_OUTCOME.get(outcome or "unknown", "ontime")]
+    did = MARKS[_FIRE.get(fire, "late" if fire == "late" else "ontime")]
+    often = MARKS["twice" if is_twice else "ontime"]
+    return max(did, became, often, key=lambda mark: mark.rank)
+
+
+def strip(ticks: tuple[TickRow, ...], when: Callable[[int], str], *, line: int = PER_LINE) -> Strip:
+    """The marks from left to right; what does not fit in one line fills the lines above the last."""
+    spare = -len(ticks) % line if len(ticks) > line else 0
+    lines = max(-(-len(ticks) // line), 1)
+    # All strips of a list are as wide as a whole line, so that none is drawn larger than its neighbours.
+    return Strip(tuple(_places(ticks, spare, line, when)), line * PITCH, (lines - 1) * LINE + TALL)
+
+
+def drawn(strip: Strip, link: Callable[[str], str]) -> Markup:
+    """The marks as SVG. A list has thousands of them, so they are put together here rather than by a template."""
+    return Markup("\n".join(_drawn(place, link) for place in strip.places))  # noqa: S704  All text is escaped below.
+
+
+def _drawn(place: Place, link: Callable[[str], str]) -> str:
+    y = f' y="{place.y}"' if place.y else ""
+    use = f'<use href="#k-{place.mark.symbol}" x="{place.x}"{y} width="9" height="22"/>'
+    inside = f"<title>{escape(visible(place.title))}</title>{use}"
+    if place.task_id is None:
+        return f'<g role="img">{inside}</g>'
+    return f'<a href="{escape(visible(link(place.task_id)))}" tabindex="-1">{inside}</a>'
+
+
+def _places(ticks: tuple[TickRow, ...], spare: int, size: int, when: Callable[[int], str]) -> Iterator[Place]:
+    for number, tick in enumerate(ticks, start=spare):
+        line, column = divmod(number, size)
+        title = f"{when(tick.due_at)}: {describe(tick)}"
+        yield Place(column * PITCH, line * LINE, mark_of(tick), title, tick.task_id)
 
 
 def describe(tick: TickRow) -> str:
@@ -129,6 +175,8 @@ def describe(tick: TickRow) -> str:
     parts = [FIRE_WORDS.get(tick.fire, tick.fire)]
     if tick.lateness_s is not None and tick.fire == "late":
         parts[0] += f" by {times.duration(tick.lateness_s)}"
+    if TWICE.intersection(tick.flags):
+        parts.append("sent more than once")
     if tick.outcome is not None:
         parts.append(OUTCOME_WORDS.get(tick.outcome, tick.outcome))
     if not tick.is_final and tick.fire != "pending":

@@ -11,7 +11,7 @@ from taskledger.ledger.answers import RecorderStatus, Span
 from taskledger_web import span, times
 from taskledger_web.asking import ask, opening
 
-#: pages: all of them can be looked at as of a moment
+#: pages that can be looked at as of a moment: all but beat processes, and clock changes that are still to come
 LOOK_BACK = ("overview", "tasks", "task", "failures", "schedules", "workers", "queues", "ledger")
 THEMES = ("system", "light", "dark")
 ZONE_COOKIE, THEME_COOKIE, KEYS_COOKIE = "taskledger_zone", "taskledger_theme", "taskledger_keys"

@@ -2,6 +2,7 @@
 
 from taskledger.ledger.query.beats import beat_verdict, beats, findings, schedule_history
 from taskledger.ledger.query.certainty import LOST_TOLD
+from taskledger.ledger.query.clock_changes import clock_changes
 from taskledger.ledger.query.completeness import completeness, gaps
 from taskledger.ledger.query.failures import failure_group, failure_groups
 from taskledger.ledger.query.health import event_counts, quarantine_count, quarantined, stats
@@ -11,11 +12,13 @@ from taskledger.ledger.query.queues import queues_at
 from taskledger.ledger.query.schedules import schedule, schedules
 from taskledger.ledger.query.tasks import count_tasks, facets, histogram, task, tasks, tasks_like
 from taskledger.ledger.query.workers import worker, workers, workers_at
+from taskledger.ledger.schedule_findings import of_rows as findings_of
 
 __all__ = [
     "LOST_TOLD",
     "beat_verdict",
     "beats",
+    "clock_changes",
     "clusters",
     "completeness",
     "count_tasks",
@@ -25,6 +28,7 @@ __all__ = [
     "failure_group",
     "failure_groups",
     "findings",
+    "findings_of",
     "gaps",
     "heard_at",
     "histogram",
