@@ -129,7 +129,7 @@ def _of_cluster(connection: Connection, labels: Labels, cluster: _Cluster) -> It
 def _of_entry(cluster: _Cluster, entry: Known, row: ScheduleRow) -> Iterator[Finding]:
     verdicts = [_verdict(tick) for tick in row.ticks if tick.fire != "pending"]
     extras = cluster.extras.get(entry.id, ())
-    schedule = entry.latest.entry.schedule
+    schedule = entry.now(cluster.now_at).entry.schedule
     if extras:
         yield from core.refire_storms(entry.name, schedule, verdicts, extras, cluster.processes)
     if not row.enabled:

@@ -79,7 +79,8 @@ class Gathered:
         return sorted([fire for fire in mine.values() if self._counts(entry, fire)], key=_at)
 
     def coverage(self, entry: Known) -> Spans:
-        return self.probed_coverage if entry.latest.source == PROBE else self.cluster.heard.spans
+        is_probed = any(version.source == PROBE for version in entry.versions)
+        return self.probed_coverage if is_probed else self.cluster.heard.spans
 
     def evidence(self, before_at: int) -> str | None:
         """How the newest send of any entry before about that moment is known; None without any."""
@@ -188,7 +189,7 @@ def scope_of(entry: Known, heard: Heard, last: Row[Any] | None, to_at: int) -> S
 
 def has_due(entry: Known, scope: Scope) -> bool:
     """Whether anything may be due in the scope, told without looking for fires."""
-    if scope.anchor is None and isinstance(entry.latest.entry.schedule, Interval):
+    if scope.anchor is None and any(isinstance(one.entry.schedule, Interval) for one in entry.versions):
         return True
     if _is_announced(entry):
         return True

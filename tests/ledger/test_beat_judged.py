@@ -116,8 +116,11 @@ def test_where_nobody_listened_the_next_send_proves_it(ledger: Ledger) -> None:
     assert {row.fire: row.number for row in counted if row.number}.get("unknown", 0) == 0
 
 
-def test_lost_news_is_no_proof_of_a_miss(ledger: Ledger) -> None:
-    """While events of the probe are missing, what was not told of is unknown."""
+@pytest.mark.parametrize("is_polled", [False, True])
+def test_lost_news_is_no_proof_of_a_miss(ledger: Ledger, is_polled: bool) -> None:
+    """While events of the probe are missing, what was not told of is unknown, whoever else knows the schedule."""
+    if is_polled:
+        keep_definitions(ledger, CLUSTER, "proj (beat_schedule)", [Entry("a", "proj.add", Crontab("*/20"))], at(-30))
     beat = begun(ledger, entry("a"))
     write(ledger, beat.sent(at(0), "a"), beat.tick(at(14), 60.0))
     beat.sent(at(15), "a")
@@ -125,6 +128,9 @@ def test_lost_news_is_no_proof_of_a_miss(ledger: Ledger) -> None:
     judge_due(ledger, at(60))
 
     assert fires(ledger, "a", at(44)) == [(0, "on_time"), (15, "unknown"), (30, "on_time")]
+    row = schedule(ledger, "a", at(61))
+    assert row is not None
+    assert (row.source, row.next_due_at) == ("probe", at(75))
 
 
 def test_nothing_is_missed_while_beat_may_yet_tell(ledger: Ledger) -> None:
