@@ -127,22 +127,25 @@ def _of_cluster(connection: Connection, labels: Labels, cluster: _Cluster) -> It
 
 
 def _of_entry(cluster: _Cluster, entry: Known, row: ScheduleRow) -> Iterator[Finding]:
-    verdicts = [_verdict(tick) for tick in row.ticks if tick.fire != "pending"]
     extras = cluster.extras.get(entry.id, ())
     schedule = entry.now(cluster.now_at).entry.schedule
     if extras:
-        yield from core.refire_storms(entry.name, schedule, verdicts, extras, cluster.processes)
+        yield from core.refire_storms(entry.name, schedule, _passed(row), extras, cluster.processes)
     if not row.enabled:
         return
     if entry.id not in cluster.sent and row.last_fired_at is None:
         has_run = cluster.runs[entry.id][1] > 0 if entry.id in cluster.runs else None
-        never = core.never_fired(entry.name, entry.versions[0].from_at, verdicts, has_run)
+        never = core.never_fired(entry.name, entry.versions[0].from_at, _passed(row), has_run)
         if never is not None:
             yield never
     if isinstance(schedule, Interval):
         reset = core.timer_reset(entry.name, schedule, cluster.processes, row.last_fired_at, cluster.now_at)
         if reset is not None:
             yield reset
+
+
+def _passed(row: ScheduleRow) -> list[Verdict]:
+    return [_verdict(tick) for tick in row.ticks if tick.fire != "pending"]
 
 
 def _two_beats(connection: Connection, labels: Labels, cluster: _Cluster) -> Finding | None:

@@ -24,7 +24,8 @@ def with_findings(rows: Iterable[ScheduleRow], found: Iterable[FindingRow]) -> t
     mine: dict[tuple[str, str | None], list[FindingRow]] = defaultdict(list)
     for finding in found:
         mine[finding.cluster, finding.entry].append(finding)
-    return tuple(replace(row, findings=tuple(mine.get((row.cluster, row.name), ()))) for row in rows)
+    keyed = ((row, mine.get((row.cluster, row.name))) for row in rows)
+    return tuple(replace(row, findings=tuple(found)) if found else row for row, found in keyed)
 
 
 def is_muted(row: ScheduleRow, now_at: int) -> bool:

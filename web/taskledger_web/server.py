@@ -1,5 +1,6 @@
 """Serving the site with waitress: until a signal, or in a thread that can be stopped."""
 
+import gc
 import os
 import signal
 import socket
@@ -16,6 +17,9 @@ from taskledger_web.app import create_app
 from taskledger_web.asking import opening
 
 THREADS = 8
+#: objects made and not freed, after which Python looks for cycles (its own: 700): a page makes tens of thousands of
+#: values that hold none, and looking for them in the middle of one took up to a third of its time
+GARBAGE_AFTER = 50_000
 #: seconds until a stop is noticed while nothing happens
 _TURN_S = 0.25
 #: seconds that answers under way may take after a stop
@@ -50,6 +54,7 @@ class Site:
 
     def run(self) -> None:
         """Answer in this thread until somebody asks to stop."""
+        gc.set_threshold(max(GARBAGE_AFTER, gc.get_threshold()[0]))
         try:
             while not self._stopping.is_set():
                 wasyncore.loop(timeout=_TURN_S, use_poll=True, map=self._sockets, count=1)
