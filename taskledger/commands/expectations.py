@@ -155,7 +155,7 @@ def _print_ticks(ask: Asking, row: Any) -> None:
                 _outcome_word(tick),
                 times.duration(tick.runtime_s),
                 tick.task_id or "",
-                "; ".join(filter(None, (tick.error, tick.note))),
+                tick.remark or "",
             )
             for tick in reversed(row.ticks)
             if tick.fire != "pending"

@@ -19,6 +19,9 @@ app.conf.update(
     # Without these two Celery is silent about tasks, and nothing can be recorded.
     worker_send_task_events=True,
     task_send_sent_event=True,
+    # And with these beat tells what it sends, what it cannot send, and when it will be back.
+    taskledger_beat=True,
+    imports=("taskledger.integrations.beat",),
     # Python's own polling stands in for a broker that would push.
     broker_transport_options={"polling_interval": 0.05},
     worker_prefetch_multiplier=2,
@@ -26,7 +29,7 @@ app.conf.update(
     beat_schedule={
         "ops-heartbeat": {"task": "ops.heartbeat", "schedule": 10.0},
         "sales-roll-up": {"task": "stats.roll_up", "schedule": crontab(), "args": ("sales",)},
-        # daily_cleanup() takes no argument: beat fails to send it, each time, and only its log says so.
+        # daily_cleanup() takes no argument: beat fails to send it, each time.
         "daily-cleanup": {"task": "maintenance.daily_cleanup", "schedule": 15.0, "args": (30,)},
     },
 )

@@ -97,6 +97,17 @@ class TickRow:
     wait_s: float | None = None
     runtime_s: float | None = None
 
+    @property
+    def is_sent(self) -> bool:
+        """Whether it fired; `fired_at` is also when beat tried and failed."""
+        return self.fired_at is not None and self.fire != "failed_to_send"
+
+    @property
+    def remark(self) -> str | None:
+        """Why, in words: what failed, once, and the note."""
+        is_told = self.error is None or self.error in (self.note or "")
+        return self.note if is_told else "; ".join(filter(None, (self.error, self.note)))
+
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRow:

@@ -153,7 +153,7 @@ def _row(entry: Known, seen: _Seen, found: _Found, asked: _Asked) -> ScheduleRow
     past = _past(entry, found, asked)
     dues = _future(entry, past, seen.now_at, MORE_FUTURE if asked.is_whole else FUTURE)
     future = [TickRow(at, "pending", None, None, None, None, is_final=False, note=None) for at in dues[:FUTURE]]
-    late = sorted([tick.lateness_s for tick in past if tick.lateness_s is not None])
+    late = sorted([tick.lateness_s for tick in past if tick.lateness_s is not None and tick.is_sent])
     ran = [tick.runtime_s for tick in past if tick.runtime_s is not None]
     last = next((tick for tick in reversed(past) if tick.fired_at is not None and tick.fire != "failed_to_send"), None)
     newest = found.newest.get(entry.id)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from taskledger.ledger.answers import ScheduleRow
 from taskledger.ledger.beat_answers import FindingRow
 from taskledger_web import entries, links, strip, times
 from taskledger_web.entries import Judged
@@ -42,10 +43,12 @@ def of_findings(findings: Sequence[FindingRow], *, is_on_entry: bool = False) ->
 
 
 def of_entries(pairs: Sequence[Judged], seen: View) -> list[Callout]:
-    """Entries whose latest due times were all missed or could not be sent."""
-    return [
-        _of_run(pair, seen) for pair in pairs if strip.in_a_row(pair[0]) and not entries.is_muted(pair[0], seen.now_at)
-    ]
+    """Entries whose latest due times were all missed or could not be sent, unless a finding says so already."""
+    return [_of_run(pair, seen) for pair in pairs if strip.in_a_row(pair[0]) and not _is_told(pair[0], seen)]
+
+
+def _is_told(row: ScheduleRow, seen: View) -> bool:
+    return entries.is_muted(row, seen.now_at) or any(one.kind == "never_fired" for one in row.findings)
 
 
 def _of_finding(finding: FindingRow, *, is_on_entry: bool) -> Callout:

@@ -83,7 +83,7 @@ def chart(ticks: Sequence[TickRow], span: Span, seen: View) -> Chart:
 
 def spread(ticks: Sequence[TickRow]) -> Spread | None:
     """None where no send is known."""
-    late = sorted(tick.lateness_s for tick in ticks if tick.lateness_s is not None)
+    late = sorted(tick.lateness_s for tick in ticks if tick.lateness_s is not None and tick.is_sent)
     if not late:
         return None
     counts = _counts(late)

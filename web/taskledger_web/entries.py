@@ -36,7 +36,7 @@ def is_muted(row: ScheduleRow, now_at: int) -> bool:
 
 def last_fire(row: ScheduleRow) -> TickRow | None:
     """The latest due time of which a send is known; None when there is none among those shown."""
-    return next((tick for tick in reversed(row.ticks) if tick.fired_at is not None), None)
+    return next((tick for tick in reversed(row.ticks) if tick.is_sent), None)
 
 
 def percent(adherence: Adherence | None) -> str:

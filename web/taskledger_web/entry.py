@@ -59,7 +59,7 @@ def _page(name: str, form: Form | None) -> str:
         chart=dues.chart(row.ticks, span, seen),
         stripes=charts.stripes(span, coverage, seen.zone, seen.now_at),
         spread=dues.spread(row.ticks),
-        history=ask(query.schedule_history, name),
+        history=ask(query.schedule_history, name, seen.now_at),
         next_dues=_next_dues(row),
         changes=ask(query.clock_changes, seen.now_at, entry=name),
         form=form or expectations.shown(row.settings, seen.now_at),

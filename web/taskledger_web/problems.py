@@ -1,6 +1,6 @@
 """What is wrong now, worst first, each in one sentence with a link; and the verdict over all of it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from taskledger.ledger.answers import Coverage, FailureGroup, RecorderStatus, RelatedTask, WorkerRow
@@ -50,7 +50,7 @@ def find(
         *_recorder(status, seen),
         *_lost(workers, seen),
         *_findings(findings),
-        *_schedules(judged, seen),
+        *_schedules(judged, {(one.cluster, one.entry) for one in findings if one.kind == "never_fired"}, seen),
         *_gaps(proof.coverage, seen),
         *_missing(proof),
         *_silent(workers),
@@ -124,9 +124,10 @@ def _findings(findings: Sequence[FindingRow]) -> Iterable[Problem]:
         yield Problem("retrying", "triangle", f"{number} more", more, links.to("schedules.page"))
 
 
-def _schedules(judged: Sequence[Judged], seen: View) -> Iterable[Problem]:
+def _schedules(judged: Sequence[Judged], told: Collection[tuple[str, str | None]], seen: View) -> Iterable[Problem]:
+    """One sentence each for entries with problems, but for those that a finding has named already."""
     for row, judgement in judged:
-        if entries.is_muted(row, seen.now_at):
+        if entries.is_muted(row, seen.now_at) or (row.cluster, row.name) in told:
             continue
         bad = strip.in_a_row(row)
         if bad:

@@ -1,7 +1,7 @@
 """The questions about beat: its processes, what is wrong with it, the history of an entry, and whether all is well."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +23,7 @@ from taskledger.ledger.schedule_known import Known, KnownVersion
 from taskledger.ledger.tick_counts import JUDGED
 from taskledger.schedule_words import expression, words
 from taskledger.schedules import Entry
-from taskledger.ticks import is_covered
+from taskledger.ticks import NEVER_AT, is_covered
 
 #: sends of a process from which its lag is told; processes that are shown, the newest
 LAST_SENDS, MOST_BEATS = 100, 100
@@ -51,16 +51,20 @@ def findings(ledger: Ledger, now_at: int) -> tuple[FindingRow, ...]:
     return tuple(of_rows(ledger, schedule_rows.schedules(ledger, now_at, ticks=TICKS), now_at))
 
 
-def schedule_history(ledger: Ledger, name: str) -> tuple[ScheduleVersionRow, ...]:
-    """The definitions of an entry, the newest first, each with what it changed; () if there never was one."""
+def schedule_history(ledger: Ledger, name: str, now_at: int = NEVER_AT) -> tuple[ScheduleVersionRow, ...]:
+    """The definitions of an entry, the newest first, each with what it changed; () if there never was one.
+
+    Up to now: what was polled counts again some minutes after the probe's last word, but that is yet to come.
+    """
     with ledger.read() as connection:
         entries = entries_of.known(connection, name=name)
     rows: list[ScheduleVersionRow] = []
     for entry in entries[:1]:
-        before: Entry | None = None
+        before: KnownVersion | None = None
         for version in entry.versions:
-            rows.append(_version(entry, version, before))
-            before = version.entry
+            if version.from_at <= now_at:
+                rows.append(_version(entry, version, before, now_at))
+                before = version
     return tuple(reversed(rows))
 
 
@@ -213,23 +217,26 @@ def _state(row: Row[Any], spans: Sequence[tuple[int, int]], now_at: int) -> str:
     return "silent" if is_covered(spans, due_at, due_at + _GRACE) else "unknown"
 
 
-def _version(entry: Known, version: KnownVersion, before: Entry | None) -> ScheduleVersionRow:
+def _version(entry: Known, version: KnownVersion, before: KnownVersion | None, now_at: int) -> ScheduleVersionRow:
     schedule = version.entry.schedule
     return ScheduleVersionRow(
         valid_from_at=version.from_at,
-        valid_to_at=version.to_at,
+        valid_to_at=version.to_at if version.to_at is not None and version.to_at <= now_at else None,
         source=version.source or entry.source,
         enabled=version.entry.enabled,
         expression=expression(schedule),
         words=words(schedule),
         timezone=schedule.tz,
-        changes=() if before is None else tuple(_changes(before, version.entry)),
+        changes=() if before is None else tuple(_changes(before, version)),
     )
 
 
-def _changes(before: Entry, after: Entry) -> Iterable[Change]:
-    pairs = zip(_fields(before), _fields(after), strict=True)
-    return (Change(name, was, became) for (name, was), (_, became) in pairs if was != became)
+def _changes(before: KnownVersion, after: KnownVersion) -> Iterator[Change]:
+    # Only whoever has the app's code foresees problems.
+    hidden = () if before.source == after.source else ("problem",)
+    for (name, was), (_, became) in zip(_fields(before.entry), _fields(after.entry), strict=True):
+        if was != became and name not in hidden:
+            yield Change(name, was, became)
 
 
 def _fields(entry: Entry) -> Iterator[tuple[str, str | None]]:
