@@ -27,6 +27,14 @@ _OUTCOMES = {
 }
 
 
+#: what `run_flags` finds, for people
+RUN_WORDS = {
+    "redelivered": "delivered more than once",
+    "overran": "still running when the next one was due",
+    "too_long": "ran longer than is set for the entry",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What is known of one due time; `fire` and `flags` are words of beat.md 4.1. Final once closes_at has passed."""

@@ -104,9 +104,10 @@ class TickRow:
 
     @property
     def remark(self) -> str | None:
-        """Why, in words: what failed, once, and the note."""
+        """Why, in words: what failed, once, the note, and what was odd about the run; None: nothing to say."""
         is_told = self.error is None or self.error in (self.note or "")
-        return self.note if is_told else "; ".join(filter(None, (self.error, self.note)))
+        odd = [RUN_WORDS[flag] for flag in self.flags if flag in RUN_WORDS]
+        return "; ".join(filter(None, (None if is_told else self.error, self.note, *odd))) or None
 
 
 @dataclass(frozen=True, slots=True)
