@@ -30,6 +30,7 @@ from taskledger.ledger.task_answers import (
     TaskPage,
     TaskRow,
 )
+from taskledger.verdicts import RUN_WORDS
 
 if TYPE_CHECKING:
     from taskledger.ledger.beat_answers import Adherence, EntrySettings, FindingRow

@@ -341,3 +341,4 @@ def test_how_its_tasks_ran_is_flagged(ledger: Ledger) -> None:
 
     assert unset == [("overran",), (), ("redelivered",)]
     assert tick(ledger, "a", 0, at(44)).flags == ("overran", "too_long")
+    assert tick(ledger, "a", 30, at(44)).remark == "delivered more than once"
