@@ -162,7 +162,7 @@ class _Kept:
             entries = _redacted(self._settings, reading.entries)
             changed = schedule_store.keep_definitions(ledger, cluster, reading.source, entries, now_at)
         if is_time or self._counts != reading.counts:
-            _keep_counts(ledger, cluster, reading.counts, now_at)
+            schedule_store.keep_counts(ledger, cluster, reading.counts, now_at)
         self._entries, self._counts = reading.entries, reading.counts
         self._at = now_at if is_time else self._at
         return changed
@@ -236,7 +236,3 @@ def _check(settings: Settings) -> None:
 def _redacted(settings: Settings, entries: Iterable[Entry]) -> list[Entry]:
     rules = redaction.compiled(settings.redact_keys, settings.redact_values, settings.payloads)
     return [redaction.redacted_entry(entry, rules) for entry in entries]
-
-
-def _keep_counts(_ledger: Ledger, cluster: str, counts: "tuple[RunCount, ...]", _now_at: int) -> None:
-    log.debug("%d run counters of %s changed", len(counts), cluster)

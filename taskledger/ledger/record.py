@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from taskledger import bodies
 from taskledger.errors import LedgerConflict
 from taskledger.events import INT32_MAX, Event, Malformed
-from taskledger.ledger import bulk, dialects, fold, schema
+from taskledger.ledger import beats, bulk, dialects, fold, schema
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.faults import is_double
 from taskledger.ledger.labels import Kind, Labels
@@ -91,6 +91,7 @@ def _write(connection: Connection, ledger: Ledger, batch: Batch) -> tuple[Record
     fresh = _insert_events(connection, ledger.labels, cluster_id, batch.received_at, events)
     told = fold.tasks(connection, ledger, cluster_id, _by_task(fresh))
     heard = fold.workers(connection, ledger, cluster_id, fresh, batch.received_at)
+    beats.fold(connection, ledger, cluster_id, fresh)
     _count(connection, ledger.labels, cluster_id, fresh)
     quarantined = _quarantine(connection, cluster_id, batch)
     if batch.position is not None:

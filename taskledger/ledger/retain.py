@@ -232,7 +232,7 @@ def _of_entries(connection: Connection, before_at: int) -> Iterator[_Rows]:
     tick, fire = schema.tick.c, schema.fire.c
     entry_ids = list(connection.scalars(select(schema.schedule_entry.c.id)))
     for entry_id, last in facts.last_ticks(connection, entry_ids).items():
-        old = and_(tick.entry_id == entry_id, tick.due_at < min(before_at, last["due_at"]))
+        old = and_(tick.entry_id == entry_id, tick.due_at < min(before_at, last.due_at))
         yield _Rows("ticks", schema.tick, old)
     for entry_id in entry_ids:
         yield _Rows("fires", schema.fire, and_(fire.entry_id == entry_id, fire.fired_at < before_at))

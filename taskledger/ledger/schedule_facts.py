@@ -1,67 +1,38 @@
-"""What the ledger knows of schedule entries: their versions, when somebody listened, and what looks as beat sent it."""
+"""What the ledger holds about sends of schedule entries: who listened when, which tasks look as beat sends them, fires.
+
+Each question is asked once for all entries, whatever their number.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, func, select
+from sqlalchemy import Connection, Row, RowMapping, and_, func, select
 
 from taskledger.crontabs import SECOND
 from taskledger.ledger import dialects, schema
+from taskledger.ledger.beat_entries import PROBE
 from taskledger.ledger.labels import Kind, Labels
-from taskledger.schedules import Entry, Sent, entry_from
-from taskledger.states import State
-from taskledger.ticks import Fire, Version, merged
+from taskledger.ledger.schedule_definitions import counted_mark
+from taskledger.ledger.schedule_known import Beats, Known, known
+from taskledger.schedules import Sent
+from taskledger.ticks import Count, Fire, merged
+
+__all__ = ["Heard", "Known", "known"]
 
 #: A recorder and a worker gather events before they pass them on: what is this much older than the newest that was
 #: recorded will not change any more.
 SETTLE = 15 * SECOND
 #: how far back sends are looked for again, for events that came late
 LOOK_BACK = 60 * SECOND
-#: tasks, and fires of an entry, that are looked at in one go, at most
+#: tasks, and fires, that are looked at in one go, at most
 MOST_SENDS = 20_000
-MOST_FIRES = 20_000
+MOST_FIRES = 50_000
 #: evidence that beat itself gave; anything else is what a worker said of it
-BY_BEAT = ("task-sent", "probe")
-
-
-@dataclass(frozen=True, slots=True)
-class KnownVersion:
-    """An entry as it was from one moment to another."""
-
-    id: int
-    from_at: int
-    to_at: int | None
-    entry: Entry
-
-    @property
-    def rule(self) -> Version:
-        return Version(self.from_at, self.to_at, self.entry.schedule, self.entry.enabled)
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A schedule entry with all its versions, earliest first."""
-
-    id: int
-    cluster_id: int
-    name: str
-    source: str
-    read_at: int
-    versions: tuple[KnownVersion, ...]
-
-    @property
-    def latest(self) -> KnownVersion:
-        return self.versions[-1]
-
-    def in_force(self, at: int) -> KnownVersion | None:
-        """The version that was in force; before the first one, the first: a fire may come a little early."""
-        if at < self.versions[0].from_at:
-            return self.versions[0]
-        return next(
-            (version for version in self.versions if at < (version.to_at or at + 1) and version.from_at <= at), None
-        )
+BY_BEAT = ("task-sent", PROBE)
+#: microseconds after which counters that are no longer read are no evidence
+COUNTS_AGE = 600 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,33 +41,6 @@ class Heard:
 
     spans: list[tuple[int, int]]
     until_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class KnownFire:
-    """A task that an entry's beat sent, as far as can be told, with how it fared since; state None if it was pruned."""
-
-    fire: Fire
-    state: State | None
-
-
-def digest(name: str) -> bytes:
-    """16 bytes by which an entry is found: names have any length."""
-    return blake2b(name.encode(), digest_size=16).digest()
-
-
-def known(connection: Connection, *, name: str | None = None) -> list[Known]:
-    """All schedule entries by name, or those of one name in any cluster."""
-    entries = select(schema.schedule_entry).order_by(schema.schedule_entry.c.name)
-    if name is not None:
-        entries = entries.where(schema.schedule_entry.c.digest == digest(name))
-    rows = [row for row in connection.execute(entries).mappings() if name in (None, row["name"])]
-    versions = _versions(connection, rows)
-    return [
-        Known(row["id"], row["cluster_id"], row["name"], row["source"], row["read_at"], versions[row["id"]])
-        for row in rows
-        if row["id"] in versions
-    ]
 
 
 def heard(connection: Connection, cluster_id: int) -> Heard | None:
@@ -117,36 +61,104 @@ def sends(
     """
     rows = _candidates(connection, labels, entries, from_at, to_at)
     seen_at = to_at if len(rows) < MOST_SENDS else rows[-1]["first_at"]
+    senders = _senders(entries)
     found: dict[int, list[Fire]] = defaultdict(list)
     for row in rows:
         sent, fire = _sent(row, labels), _fire(row, labels)
         if fire is None:
             continue
-        for entry in entries:
+        for entry in {one.id: one for key in (sent.args, None) for one in senders[sent.name, key]}.values():
             version = entry.in_force(fire.at)
             if version and version.entry.is_sent_as(sent):
                 found[entry.id].append(fire)
     return found, seen_at
 
 
-def fires(connection: Connection, labels: Labels, entry: Known, from_at: int) -> list[KnownFire]:
-    """The fires of an entry from a moment on, earliest first."""
-    fire, task = schema.fire, schema.task
-    joined = fire.outerjoin(task, and_(task.c.id == fire.c.task_id, task.c.cluster_id == entry.cluster_id))
-    question = (
-        select(fire.c.task_id, fire.c.fired_at, fire.c.evidence, task.c.client_id, task.c.state)
-        .select_from(joined)
-        .where(fire.c.entry_id == entry.id, fire.c.fired_at >= from_at)
-        .order_by(fire.c.fired_at)
-        .limit(MOST_FIRES)
+def fires(
+    connection: Connection, labels: Labels, from_at: Mapping[int, int], told: Beats
+) -> tuple[dict[int, list[Fire]], dict[int, int]]:
+    """The fires of entries, each from its moment on, earliest first, failed ones included.
+
+    Where there are more than can be looked at in one go, the second tells up to when they were, by entry.
+    """
+    found: dict[int, list[Fire]] = {entry_id: [] for entry_id in from_at}
+    reached: dict[int, int] = {}
+    beat_ids = {life.id: life.beat_id for life in told.lives}
+    for ids, since_at in alike(from_at):
+        rows = _fires(connection, ids, since_at)
+        if len(rows) == MOST_FIRES:
+            reached |= dict.fromkeys(ids, rows[-1]["fired_at"])
+        for row in rows:
+            if row["fired_at"] >= from_at[row["entry_id"]]:
+                found[row["entry_id"]].append(_kept_fire(row, labels, beat_ids))
+        for entry_id, fire in _failures(connection, ids, since_at, beat_ids):
+            if fire.at >= from_at[entry_id]:
+                found[entry_id].append(fire)
+    for mine in found.values():
+        mine.sort(key=_at)
+    return found, reached
+
+
+def explicit_dues(connection: Connection, from_at: Mapping[int, int]) -> dict[int, list[int]]:
+    """What beat announced of entries whose due times only it knows: with its schedule, and with each send."""
+    found: dict[int, list[int]] = defaultdict(list)
+    due = schema.explicit_due.c
+    for ids, since_at in alike(from_at):
+        for chunk in dialects.chunks(ids):
+            announced = select(due.entry_id, due.due_at).where(due.entry_id.in_(chunk), due.due_at >= since_at)
+            for entry_id, due_at in (*connection.execute(announced), *_following(connection, chunk, since_at)):
+                found[entry_id].append(due_at)
+    return found
+
+
+def _following(connection: Connection, entry_ids: Sequence[int], since_at: int) -> Iterable[Any]:
+    """What sends announced as next; the last one before a moment may have announced what is due after it."""
+    fire, before, entry = schema.fire.c, schema.fire.alias(), schema.schedule_entry.c
+    last = select(before.c.fired_at).where(before.c.entry_id == entry.id, before.c.fired_at < since_at)
+    since = func.coalesce(
+        last.order_by(before.c.fired_at.desc()).limit(1).correlate(schema.schedule_entry).scalar_subquery(), since_at
     )
-    return [
-        KnownFire(
-            Fire(row.fired_at, row.task_id, row.evidence, labels.value(row.client_id)),
-            None if row.state is None else State(row.state),
-        )
-        for row in connection.execute(question)
-    ]
+    mine = and_(fire.entry_id == entry.id, fire.fired_at >= since)
+    question = select(fire.entry_id, fire.next_due_at).select_from(schema.fire.join(schema.schedule_entry, mine))
+    return connection.execute(question.where(entry.id.in_(entry_ids), fire.next_due_at >= since_at))
+
+
+def counts(
+    connection: Connection, cluster_id: int, from_at: Mapping[int, int], now_at: int
+) -> tuple[dict[int, list[Count]], int | None]:
+    """The readings of run counters, from the last one before each moment on, and up to when they are known.
+
+    None if nobody reads any now: then nothing is to be waited for.
+    """
+    read_at = mark(connection, counted_mark(cluster_id))
+    if read_at is None:
+        return {}, None
+    found: dict[int, list[Count]] = defaultdict(list)
+    counter = schema.run_counter.c
+    for ids, since_at in alike(from_at):
+        for chunk in dialects.chunks(ids):
+            before = select(counter.entry_id, func.max(counter.read_at).label("read_at"))
+            newest = before.where(counter.entry_id.in_(chunk), counter.read_at < since_at)
+            newest_of = newest.group_by(counter.entry_id).subquery()
+            same = and_(counter.entry_id == newest_of.c.entry_id, counter.read_at == newest_of.c.read_at)
+            earlier = select(schema.run_counter).join(newest_of, same)
+            later = select(schema.run_counter).where(counter.entry_id.in_(chunk), counter.read_at >= since_at)
+            for row in (*connection.execute(earlier), *connection.execute(later.order_by(counter.read_at))):
+                found[row.entry_id].append(Count(row.read_at, row.last_run_at, row.run_count))
+    return found, read_at if now_at - read_at < COUNTS_AGE else None
+
+
+def alike(from_at: Mapping[int, int]) -> Iterator[tuple[list[int], int]]:
+    """Ids in groups that want about the same stretch of time, and the moment from which each group is asked for.
+
+    A monthly entry must not have the fires of a month read of one that is due each second.
+    """
+    newest = max(from_at.values(), default=0)
+    groups: dict[int, list[int]] = defaultdict(list)
+    for entry_id, at in from_at.items():
+        groups[((newest - at) // (10 * LOOK_BACK)).bit_length()].append(entry_id)
+    for _, ids in sorted(groups.items()):
+        yield ids, min(from_at[entry_id] for entry_id in ids)
 
 
 def last_sends(connection: Connection, cluster_id: int, before_at: int) -> list[Fire]:
@@ -164,20 +176,16 @@ def last_sends(connection: Connection, cluster_id: int, before_at: int) -> list[
     return [Fire(fired_at, None, evidence) for fired_at, evidence in rows if fired_at is not None]
 
 
-def last_ticks(connection: Connection, entry_ids: Iterable[int]) -> dict[int, RowMapping]:
+def last_ticks(connection: Connection, entry_ids: Iterable[int]) -> dict[int, Row[Any]]:
     """The newest final tick of each entry that has one."""
-    tick = schema.tick
-    found: dict[int, RowMapping] = {}
+    tick, entry = schema.tick, schema.schedule_entry.c
+    found: dict[int, Row[Any]] = {}
+    # A seek for each entry, again.
+    newest = select(tick.c.due_at).where(tick.c.entry_id == entry.id).order_by(tick.c.due_at.desc()).limit(1)
+    same = and_(tick.c.entry_id == entry.id, tick.c.due_at == newest.correlate(schema.schedule_entry).scalar_subquery())
     for chunk in dialects.chunks(list(entry_ids)):
-        newest = (
-            select(tick.c.entry_id, func.max(tick.c.due_at).label("due_at"))
-            .where(tick.c.entry_id.in_(chunk))
-            .group_by(tick.c.entry_id)
-            .subquery()
-        )
-        same = and_(tick.c.entry_id == newest.c.entry_id, tick.c.due_at == newest.c.due_at)
-        for row in connection.execute(select(tick).join(newest, same)).mappings():
-            found[row["entry_id"]] = row
+        question = select(tick).join(schema.schedule_entry, same).where(entry.id.in_(chunk))
+        found |= {row.entry_id: row for row in connection.execute(question)}
     return found
 
 
@@ -195,16 +203,66 @@ def set_mark(connection: Connection, name: str, value: int) -> None:
     connection.execute(dialects.upsert(connection, schema.mark), {"name": name, "value": value})
 
 
-def _versions(connection: Connection, rows: Sequence[RowMapping]) -> dict[int, tuple[KnownVersion, ...]]:
-    table = schema.schedule_version
-    names = {row["id"]: row["name"] for row in rows}
-    found: dict[int, list[KnownVersion]] = defaultdict(list)
-    for chunk in dialects.chunks(list(names)):
-        question = select(table).where(table.c.entry_id.in_(chunk)).order_by(table.c.valid_from_at, table.c.id)
-        for row in connection.execute(question):
-            entry = entry_from(names[row.entry_id], row.definition)
-            found[row.entry_id].append(KnownVersion(row.id, row.valid_from_at, row.valid_to_at, entry))
-    return {entry_id: tuple(versions) for entry_id, versions in found.items()}
+def _at(fire: Fire) -> int:
+    return fire.at
+
+
+def _fires(connection: Connection, entry_ids: Sequence[int], from_at: int) -> Sequence[RowMapping]:
+    fire, entry, task = schema.fire, schema.schedule_entry, schema.task
+    same = and_(task.c.id == fire.c.task_id, task.c.cluster_id == entry.c.cluster_id)
+    joined = fire.join(entry, entry.c.id == fire.c.entry_id).outerjoin(task, same)
+    question = (
+        select(fire, task.c.client_id)
+        .select_from(joined)
+        .where(fire.c.entry_id.in_(entry_ids), fire.c.fired_at >= from_at)
+        .order_by(fire.c.fired_at)
+        .limit(MOST_FIRES)
+    )
+    return connection.execute(question).mappings().all()
+
+
+def _kept_fire(row: RowMapping, labels: Labels, beat_ids: Mapping[int, str]) -> Fire:
+    if row["evidence"] != PROBE:
+        return Fire(row["fired_at"], row["task_id"], row["evidence"], labels.value(row["client_id"]))
+    return Fire(
+        row["fired_at"],
+        row["task_id"],
+        PROBE,
+        beat_ids.get(row["process_id"]),
+        row["due_at"],
+        None,
+        row["prev_run_at"],
+        _before(row["run_count"]),
+    )
+
+
+def _before(run_count: int | None) -> int | None:
+    """The probe counts the run that it tells of as well; a fire has the count from before it."""
+    return None if run_count is None else max(0, run_count - 1)
+
+
+def _failures(
+    connection: Connection, entry_ids: Sequence[int], from_at: int, beat_ids: Mapping[int, str]
+) -> Iterator[tuple[int, Fire]]:
+    failure = schema.send_failure.c
+    question = select(schema.send_failure).where(failure.entry_id.in_(entry_ids), failure.at >= from_at)
+    for row in connection.execute(question):
+        error = ": ".join(filter(None, (row.exception, row.message))) or "no reason was told"
+        beat_id = beat_ids.get(row.process_id)
+        yield row.entry_id, Fire(row.at, None, row.evidence, beat_id, row.due_at, error, None, _before(row.run_count))
+
+
+def _senders(entries: Iterable[Known]) -> dict[tuple[str | None, str | None], list[Known]]:
+    """The entries by what tells their sends: the task's name and its arguments; None where any would do."""
+    found: dict[tuple[str | None, str | None], dict[int, Known]] = defaultdict(dict)
+    for entry in entries:
+        for definition in {version.entry for version in entry.versions}:
+            for name in {definition.task, definition.shadow} - {None}:
+                found[name, definition.args][entry.id] = entry
+    senders: dict[tuple[str | None, str | None], list[Known]] = defaultdict(list)
+    for key, mine in found.items():
+        senders[key] = [*mine.values()]
+    return senders
 
 
 def _candidates(

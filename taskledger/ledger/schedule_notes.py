@@ -8,6 +8,7 @@ from itertools import pairwise
 from taskledger import crontabs
 from taskledger.crontabs import SECOND, Crontab
 from taskledger.ledger.schedule_facts import BY_BEAT
+from taskledger.proofs import BY_LATER_FIRE
 from taskledger.schedules import Entry
 from taskledger.ticks import Fire, Spans, early_of, grace_of
 from taskledger.verdicts import Verdict
@@ -22,6 +23,8 @@ _FLAG_NOTES = {
     "time_from_worker": "measured at the worker: the time is when it was received, the wait in the queue included",
     "two_beats": "two beats may be running",
     "anchor": "the interval is counted from here",
+    "catch_up": "sent for an earlier due time, once for all that had passed",
+    "send_error": "an earlier attempt to send it failed",
     "dst_gap": "the clock skipped this time",
     "dst_repeat": "the clock showed this time twice; this is the second",
     "dst_stretched": "the interval ran by the wall clock, which was put back",
@@ -39,29 +42,39 @@ class Background:
     rivals: Sequence[Entry]
     #: every fire of this entry, and of its rivals
     fires: Sequence[Fire]
-    #: moments at which other entries were sent, sorted
-    others_at: Sequence[int]
-    #: from when on these are all that were
-    others_since_at: int
+    #: whether other entries were sent in the window; None if that is not known
+    others_sent: bool | None
     #: how the newest fire of any entry of the cluster is known that came before the window closed; None without any
     newest_evidence: str | None
     #: ids of tasks of this entry of which only workers told
     received: Collection[str | None]
     #: tasks from before this moment may have been pruned
     pruned_at: int
+    #: up to when the entry's own count of its runs is known; None where nobody reads it
+    counted_until_at: int | None = None
 
 
 def explained(verdict: Verdict, background: Background) -> tuple[Verdict, str | None]:
     """The verdict, weakened where the ledger cannot carry it, and a note on it."""
+    if "inferred" in verdict.flags:
+        return verdict, _inferred_note(verdict)
     if verdict.fire in ("on_time", "late"):
         return _fired(verdict, background)
     if verdict.fire in ("missed", "overdue"):
         return _unseen(verdict, background)
-    if verdict.fire == "unknown":
-        return verdict, _hole_note(background.coverage, verdict.due_at, verdict.closes_at)
-    if verdict.fire == "dst_skipped":
-        return verdict, "the clock showed this time twice, or not at all"
-    return verdict, None
+    return verdict, _plain_note(verdict, background)
+
+
+def _plain_note(verdict: Verdict, background: Background) -> str | None:
+    match verdict.fire:
+        case "failed_to_send":
+            return f"beat could not send it: {verdict.error}"
+        case "unknown":
+            return _unknown_note(verdict, background)
+        case "dst_skipped":
+            return "the clock showed this time twice, or not at all"
+        case _:
+            return None
 
 
 def _fired(verdict: Verdict, background: Background) -> tuple[Verdict, str | None]:
@@ -109,9 +122,9 @@ def _unheard_note(background: Background) -> str:
 
 
 def _missed_note(verdict: Verdict, background: Background) -> str:
-    if any(verdict.due_at <= at < verdict.closes_at for at in background.others_at):
+    if background.others_sent:
         others = "; beat was running: other entries were sent"
-    elif verdict.fire == "missed" and verdict.due_at < background.others_since_at:
+    elif verdict.fire == "missed" and background.others_sent is None:
         others = ""
     elif verdict.fire == "missed":
         others = "; no entry of any kind was sent: beat may not have been running"
@@ -119,6 +132,23 @@ def _missed_note(verdict: Verdict, background: Background) -> str:
         others = " yet"
     problem = background.entry.problem
     return f"no send seen{others}" + (f"; beat cannot send it: {problem}" if problem else "")
+
+
+def _unknown_note(verdict: Verdict, background: Background) -> str:
+    hole = _hole_note(background.coverage, verdict.due_at, verdict.closes_at)
+    if hole is not None:
+        return hole
+    if background.counted_until_at is not None and background.counted_until_at < verdict.closes_at:
+        return "no send seen; beat's own count of its runs has not been read since"
+    return "news of beat's probe was lost around that time, or an earlier send that nobody could hear decides it"
+
+
+def _inferred_note(verdict: Verdict) -> str:
+    if verdict.fire == "failed_to_send":
+        return "beat counted a run, and no message was seen: it could not be sent; the reason stands in beat's log"
+    if verdict.source == BY_LATER_FIRE:
+        return "nobody heard this send; the next one said when it was"
+    return "nobody heard this send; beat's own count of its runs says when it was"
 
 
 def _hole_note(coverage: Spans, from_at: int, to_at: int) -> str | None:

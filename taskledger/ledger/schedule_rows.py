@@ -1,34 +1,41 @@
-"""The questions about schedules: each entry with its newest due times, judged up to now, and those to come."""
+"""The questions about schedules: each entry with its newest due times, judged up to now, and those to come.
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+Whatever the number of entries, the number of questions to the database is the same.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, select
+from sqlalchemy import Connection, Row, RowMapping, and_, select
 
 from taskledger import crontabs
-from taskledger.crontabs import SECOND, Crontab
-from taskledger.ledger import dialects, schedule_then, schema
+from taskledger.crontabs import DAY, SECOND, Crontab
+from taskledger.ledger import dialects, schedule_then, schema, tick_counts
 from taskledger.ledger import schedule_facts as facts
+from taskledger.ledger import schedule_known as entries_of
 from taskledger.ledger.answers import ScheduleRow, TickRow
+from taskledger.ledger.beat_answers import Adherence
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Labels
-from taskledger.ledger.schedule_facts import Heard, Known
-from taskledger.ledger.schedule_judge import Case, has_due, judged, scope_of
+from taskledger.ledger.schedule_facts import Heard
+from taskledger.ledger.schedule_judge import Cluster, gather, has_due, judged, scope_of
+from taskledger.ledger.schedule_known import Beats, Known
+from taskledger.ledger.schedule_ticks import Outcomes, Tasks, final, final_ticks, notes_of, tasks_of, unsettled
 from taskledger.schedule_words import expression, words
-from taskledger.schedules import Interval, step
+from taskledger.schedules import Clocked, Interval, Unverifiable, step
 from taskledger.states import State
-from taskledger.verdicts import Verdict, outcome
+from taskledger.ticks import Fire, Scope
+from taskledger.verdicts import RECEIVE_WITHIN_S, Verdict
 
-#: due times to come that are shown
-FUTURE = 3
+#: due times to come that are shown, in a list and on the page of one entry
+FUTURE, MORE_FUTURE = 3, 10
 #: microseconds of silence after which what is due now is not known
 SILENCE = 60 * SECOND
-
-#: a task's state and the note of its last run
-Fates = dict[str, tuple[State, str | None]]
+#: microseconds of which the adherence is told
+ADHERENCE = 30 * DAY
 
 
 def schedules(ledger: Ledger, now_at: int, *, ticks: int = 30, at: int | None = None) -> tuple[ScheduleRow, ...]:
@@ -37,89 +44,119 @@ def schedules(ledger: Ledger, now_at: int, *, ticks: int = 30, at: int | None = 
     `at`, here and below: as of that moment, which is then `now_at`, by what was known of it.
     """
     with ledger.read() as connection:
-        entries = [entry for entry in _known(connection, at) if entry.latest.to_at is None]
-        return tuple(_rows(connection, ledger.labels, entries, entries, now_at, ticks, at))
+        asked = _asked(connection, now_at, ticks, at)
+        mine = [entry for entry in asked.entries if entry.latest.to_at is None]
+        return _rows(connection, ledger.labels, mine, asked)
 
 
 def schedule(ledger: Ledger, name: str, now_at: int, *, ticks: int = 200, at: int | None = None) -> ScheduleRow | None:
-    """One entry, even if its source no longer has it; None if there never was one of that name."""
+    """One entry, even if its source no longer has it, its ticks with all details; None if there never was one."""
     with ledger.read() as connection:
-        entries = _known(connection, at)
-        mine = [entry for entry in entries if entry.name == name]
-        return next(iter(_rows(connection, ledger.labels, mine[:1], entries, now_at, ticks, at)), None)
+        asked = replace(_asked(connection, now_at, ticks, at), is_whole=True)
+        mine = [entry for entry in asked.entries if entry.name == name][:1]
+        return next(iter(_rows(connection, ledger.labels, mine, asked)), None)
 
 
-def _known(connection: Connection, at: int | None) -> list[Known]:
-    entries = facts.known(connection)
-    return entries if at is None else schedule_then.entries_at(entries, at)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """All entries there are, and what is asked of some."""
+
+    entries: Sequence[Known]
+    told: Mapping[int, Beats]
+    now_at: int
+    limit: int
+    at: int | None
+    #: with the details of each tick
+    is_whole: bool = False
 
 
-def _rows(
-    connection: Connection,
-    labels: Labels,
-    asked: Sequence[Known],
-    entries: Sequence[Known],
-    now_at: int,
-    limit: int,
-    at: int | None,
-) -> Iterable[ScheduleRow]:
-    ids = [entry.id for entry in asked]
-    last = facts.last_ticks(connection, ids) if at is None else schedule_then.last_ticks_at(connection, ids, at)
-    clusters: dict[int, _Cluster] = {}
-    for entry in asked:
-        if entry.cluster_id not in clusters:
-            mine = [other for other in entries if other.cluster_id == entry.cluster_id]
-            clusters[entry.cluster_id] = _Cluster(connection, labels, mine, now_at, at)
-        yield _row(connection, entry, clusters[entry.cluster_id], last.get(entry.id), limit)
+def _asked(connection: Connection, now_at: int, limit: int, at: int | None) -> _Asked:
+    told = entries_of.beats(connection)
+    if at is not None:
+        told = {cluster_id: schedule_then.beats_at(beats, at) for cluster_id, beats in told.items()}
+    entries = entries_of.known_with(connection, told)
+    return _Asked(entries if at is None else schedule_then.entries_at(entries, at), told, now_at, limit, at)
 
 
-class _Cluster:
-    """The entries of a cluster, with what was heard and sent since the jobs last looked."""
+class _Seen:
+    """A cluster up to now: with what was heard and sent since the jobs last looked."""
 
-    def __init__(
-        self, connection: Connection, labels: Labels, entries: Sequence[Known], now_at: int, at: int | None
-    ) -> None:
-        self.at = at
-        self.labels = labels
-        self.entries = entries
-        self.now_at = now_at
-        cluster_id = entries[0].cluster_id
+    def __init__(self, connection: Connection, labels: Labels, cluster_id: int, asked: _Asked) -> None:
+        mine = [entry for entry in asked.entries if entry.cluster_id == cluster_id]
+        self.now_at = asked.now_at
+        self.name = labels.value(cluster_id) or ""
         heard = facts.heard(connection, cluster_id) or Heard([], 0)
-        self.heard = heard if at is None else schedule_then.heard_at(heard, at)
-        first_at = min(entry.versions[0].from_at for entry in entries)
+        self.heard = heard if asked.at is None else schedule_then.heard_at(heard, asked.at)
+        self.cluster = Cluster(cluster_id, mine, self.heard, asked.told.get(cluster_id, Beats()))
+        first_at = min(entry.versions[0].from_at for entry in mine)
         seen_at = facts.mark(connection, facts.fires_mark(cluster_id)) or first_at
-        self.recent, _ = facts.sends(
-            connection, labels, entries, seen_at - facts.LOOK_BACK, now_at + SECOND * (at is None)
-        )
-
-    @property
-    def judged_at(self) -> int:
-        """Up to when there is something to judge by: a recorder that goes on is a moment behind."""
-        return min(self.now_at, self.heard.until_at) if self.now_at - self.heard.until_at < SILENCE else self.now_at
-
-    def name(self) -> str:
-        return self.labels.value(self.entries[0].cluster_id) or ""
+        until_at = asked.now_at + SECOND * (asked.at is None)
+        self.recent, _ = facts.sends(connection, labels, mine, seen_at - facts.LOOK_BACK, until_at)
+        #: up to when there is something to judge by: a recorder that goes on is a moment behind
+        is_behind = asked.now_at - self.heard.until_at < SILENCE
+        self.judged_at = min(asked.now_at, self.heard.until_at) if is_behind else asked.now_at
 
 
-def _row(connection: Connection, entry: Known, cluster: _Cluster, last: RowMapping | None, limit: int) -> ScheduleRow:
-    open_ticks = _open_ticks(connection, entry, cluster, last)[-limit:]
-    until_at = None if cluster.at is None else last["due_at"] if last else 0
-    final = _final_ticks(connection, entry.id, limit - len(open_ticks), until_at)
-    task_ids = [tick.task_id for tick in (*final, *open_ticks) if tick.task_id]
-    if cluster.at is None:
-        fates = _fates(connection, entry.cluster_id, task_ids)
-    else:
-        fates = schedule_then.fates_at(connection, entry.cluster_id, task_ids, cluster.at)
-    past = [_with_outcome(tick, fates, cluster) for tick in (*final, *open_ticks)]
-    future = [
-        TickRow(at, "pending", None, None, None, None, is_final=False, note=None)
-        for at in _future(entry, past, cluster)
-    ]
-    late = [tick.lateness_s for tick in past if tick.lateness_s is not None]
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was found of all entries that are asked about, each by the number of its entry."""
+
+    final: Mapping[int, Sequence[Row[Any]]]
+    open: Mapping[int, Sequence[tuple[Verdict, str | None]]]
+    tasks: Tasks
+    outcomes: Mapping[int, Outcomes]
+    adherence: Mapping[int, Adherence]
+    newest: Mapping[int, RowMapping]
+    errors: Mapping[tuple[int, int], str]
+
+
+def _rows(connection: Connection, labels: Labels, mine: Sequence[Known], asked: _Asked) -> tuple[ScheduleRow, ...]:
+    clusters = {key: _Seen(connection, labels, key, asked) for key in sorted({entry.cluster_id for entry in mine})}
+    found = _found(connection, labels, mine, clusters, asked)
+    return tuple(_row(entry, clusters[entry.cluster_id], found, asked) for entry in mine)
+
+
+def _found(
+    connection: Connection, labels: Labels, mine: Sequence[Known], clusters: Mapping[int, _Seen], asked: _Asked
+) -> _Found:
+    ids = [entry.id for entry in mine]
+    finals = final_ticks(connection, ids, asked.limit, asked.at, is_whole=asked.is_whole)
+    is_open: dict[int, list[tuple[Verdict, str | None]]] = {}
+    for key, seen in clusters.items():
+        its = [entry for entry in mine if entry.cluster_id == key]
+        is_open |= _open_ticks(connection, labels, its, seen, finals, asked.at)
+    sent = [(one.cluster_id, verdict.task_id) for one in mine for verdict, _ in is_open.get(one.id, ())]
+    tasks = tasks_of(connection, [(key, task_id) for key, task_id in sent if task_id is not None], asked.at)
+    revoked = [key for key, row in tasks.items() if row.state == State.REVOKED]
+    for entry in mine:
+        revoked += [(entry.cluster_id, row.task_id) for row in finals.get(entry.id, ()) if row.state == State.REVOKED]
+    notes = notes_of(connection, revoked, asked.at)
+    return _Found(
+        finals,
+        is_open,
+        tasks,
+        {key: Outcomes(notes, seen.judged_at, seen.heard.spans) for key, seen in clusters.items()},
+        tick_counts.adherence(connection, ids, asked.now_at - ADHERENCE + DAY, asked.at),
+        _newest_fires(connection, ids, asked.at),
+        _errors(connection, ids) if asked.is_whole else {},
+    )
+
+
+def _row(entry: Known, seen: _Seen, found: _Found, asked: _Asked) -> ScheduleRow:
+    past = _past(entry, found, asked)
+    dues = _future(entry, past, seen.now_at, MORE_FUTURE if asked.is_whole else FUTURE)
+    future = [TickRow(at, "pending", None, None, None, None, is_final=False, note=None) for at in dues[:FUTURE]]
+    late = sorted([tick.lateness_s for tick in past if tick.lateness_s is not None])
+    ran = [tick.runtime_s for tick in past if tick.runtime_s is not None]
+    last = next((tick for tick in reversed(past) if tick.fired_at is not None and tick.fire != "failed_to_send"), None)
+    newest = found.newest.get(entry.id)
+    last_fired = (last.fired_at, last.task_id) if last else (None, None)
+    if newest is not None and newest["fired_at"] > (last_fired[0] or 0):
+        last_fired = (newest["fired_at"], newest["task_id"])
     definition = entry.latest.entry
     return ScheduleRow(
         name=entry.name,
-        cluster=cluster.name(),
+        cluster=seen.name,
         task=definition.task,
         expression=expression(definition.schedule),
         words=words(definition.schedule),
@@ -127,96 +164,106 @@ def _row(connection: Connection, entry: Known, cluster: _Cluster, last: RowMappi
         source=entry.source,
         enabled=definition.enabled and entry.latest.to_at is None,
         read_at=entry.read_at,
-        evidence=_evidence(connection, entry, cluster),
+        evidence=_evidence(entry, seen, newest),
         ticks=(*past, *future),
-        next_due_at=future[0].due_at if future else None,
+        next_due_at=dues[0] if dues else None,
         median_lateness_s=median(late) if late else None,
+        adherence=found.adherence.get(entry.id, Adherence()),
+        settings=entry.settings,
+        next_dues_at=tuple(dues),
+        lateness_p95_s=late[(len(late) * 95 - 1) // 100] if late else None,
+        runtime_p50_s=median(ran) if ran else None,
+        last_fired_at=last_fired[0],
+        last_task_id=last_fired[1],
     )
 
 
-def _final_ticks(connection: Connection, entry_id: int, limit: int, until_at: int | None) -> list[TickRow]:
-    tick = schema.tick
-    mine = (
-        tick.c.entry_id == entry_id
-        if until_at is None
-        else and_(tick.c.entry_id == entry_id, tick.c.due_at <= until_at)
-    )
-    question = select(tick).where(mine).order_by(tick.c.due_at.desc()).limit(max(limit, 0))
-    return [_final(row) for row in reversed(connection.execute(question).mappings().all())]
+def _past(entry: Known, found: _Found, asked: _Asked) -> list[TickRow]:
+    is_open = found.open.get(entry.id, ())[-asked.limit :]
+    finals = found.final.get(entry.id, ())
+    finals = finals[max(0, len(finals) + len(is_open) - asked.limit) :]
+    within_s = entry.settings.receive_within_s or RECEIVE_WITHIN_S
+    key, outcomes, errors = entry.cluster_id, found.outcomes[entry.cluster_id], found.errors
+    return [
+        *(
+            final(row, key, outcomes, within_s, errors.get((entry.id, row.fired_at)) if errors else None)
+            for row in finals
+        ),
+        *(unsettled(verdict, note, key, found.tasks, outcomes, within_s) for verdict, note in is_open),
+    ]
 
 
-def _final(row: RowMapping) -> TickRow:
-    lateness_s = None if row["fired_at"] is None else (row["fired_at"] - row["due_at"]) / SECOND
-    return TickRow(
-        row["due_at"], row["fire"], None, row["fired_at"], lateness_s, row["task_id"], is_final=True, note=row["note"]
-    )
-
-
-def _open_ticks(connection: Connection, entry: Known, cluster: _Cluster, last: RowMapping | None) -> list[TickRow]:
+def _open_ticks(
+    connection: Connection,
+    labels: Labels,
+    entries: Sequence[Known],
+    seen: _Seen,
+    finals: Mapping[int, Sequence[Row[Any]]],
+    at: int | None,
+) -> dict[int, list[tuple[Verdict, str | None]]]:
     """What was due and is not final yet, judged by what is known now."""
-    scope = scope_of(entry, cluster.heard, last, cluster.now_at)
-    if scope is None or not has_due(entry, scope):
-        return []
-    scope = replace(scope, now_at=cluster.judged_at)
-    case = Case.gather(connection, cluster.labels, entry, cluster.entries, cluster.heard, scope)
-    case = case.with_recent({entry_id: fires for entry_id, fires in cluster.recent.items() if fires})
-    case = case if cluster.at is None else schedule_then.case_at(case, cluster.at)
-    return [_open(verdict, note) for verdict, note in judged(case)]
+    scopes: dict[int, Scope] = {}
+    for entry in entries:
+        last = finals[entry.id][-1] if finals.get(entry.id) else None
+        scope = scope_of(entry, seen.heard, last, seen.now_at)
+        if scope is not None and has_due(entry, scope):
+            scopes[entry.id] = replace(scope, now_at=seen.judged_at)
+    if not scopes:
+        return {}
+    gathered = gather(connection, labels, seen.cluster, scopes, seen.now_at, seen.recent)
+    if at is not None:
+        schedule_then.cut(gathered, at)
+    return {entry.id: [*judged(entry, gathered).verdicts] for entry in entries if entry.id in scopes}
 
 
-def _open(verdict: Verdict, note: str | None) -> TickRow:
-    return TickRow(
-        verdict.due_at,
-        verdict.fire,
-        None,
-        verdict.fired_at,
-        verdict.lateness_s,
-        verdict.task_id,
-        is_final=False,
-        note=note,
-    )
+def _newest_fires(connection: Connection, entry_ids: Sequence[int], at: int | None) -> dict[int, RowMapping]:
+    """The newest fire of each entry."""
+    fire, inner, entry = schema.fire, schema.fire.alias("newest").c, schema.schedule_entry.c
+    found: dict[int, RowMapping] = {}
+    newest = select(inner.fired_at).where(inner.entry_id == entry.id)
+    newest = newest if at is None else newest.where(inner.fired_at <= at)
+    fired_at = newest.order_by(inner.fired_at.desc()).limit(1).correlate(schema.schedule_entry).scalar_subquery()
+    same = and_(fire.c.entry_id == entry.id, fire.c.fired_at == fired_at)
+    for chunk in dialects.chunks(entry_ids):
+        question = select(fire).select_from(schema.schedule_entry.join(fire, same)).where(entry.id.in_(chunk))
+        found |= {row["entry_id"]: row for row in connection.execute(question).mappings()}
+    return found
 
 
-def _with_outcome(tick: TickRow, fates: Fates, cluster: _Cluster) -> TickRow:
-    if tick.task_id is None or tick.fired_at is None:
-        return tick
-    if tick.task_id not in fates:
-        return replace(tick, outcome="unknown")
-    state, note = fates[tick.task_id]
-    known = outcome(state, note, tick.fired_at, cluster.judged_at, cluster.heard.spans)
-    return replace(tick, outcome=known)
+def _errors(connection: Connection, entry_ids: Sequence[int]) -> dict[tuple[int, int], str]:
+    """Why sends failed, by entry and moment; the newest thousand of them."""
+    failure = schema.send_failure.c
+    question = select(failure.entry_id, failure.at, failure.exception, failure.message)
+    question = question.where(failure.entry_id.in_(entry_ids)).order_by(failure.at.desc()).limit(1_000)
+    return {
+        (row.entry_id, row.at): ": ".join(filter(None, (row.exception, row.message)))
+        for row in connection.execute(question)
+    }
 
 
-def _fates(connection: Connection, cluster_id: int, task_ids: Sequence[str]) -> Fates:
-    """How tasks fared; the note of the last run tells why one was revoked."""
-    task, run = schema.task.c, schema.run.c
-    fates: Fates = {}
-    for chunk in dialects.chunks(task_ids):
-        question = select(task.id, task.state).where(task.cluster_id == cluster_id, task.id.in_(chunk))
-        fates |= {row.id: (State(row.state), None) for row in connection.execute(question)}
-    revoked = [task_id for task_id, (state, _) in fates.items() if state is State.REVOKED]
-    for chunk in dialects.chunks(revoked):
-        notes: Any = select(run.task_id, run.note).where(and_(run.cluster_id == cluster_id, run.task_id.in_(chunk)))
-        for row in connection.execute(notes.order_by(run.number)):
-            fates[row.task_id] = (State.REVOKED, row.note)
-    return fates
-
-
-def _future(entry: Known, past: Sequence[TickRow], cluster: _Cluster) -> list[int]:
+def _future(entry: Known, past: Sequence[TickRow], now_at: int, number: int) -> list[int]:
     """The next due times, as far as they follow from the definition."""
     version = entry.latest
-    schedule, now_at = version.entry.schedule, cluster.now_at
-    if not version.entry.enabled or version.to_at is not None:
+    definition, schedule = version.entry, version.entry.schedule
+    is_done = definition.one_off and any((tick.fired_at or 0) >= version.from_at for tick in past)
+    if not definition.enabled or version.to_at is not None or is_done:
         return []
-    if isinstance(schedule, Crontab):
-        dues = (due.at for due in crontabs.dues_from(schedule, now_at) if due.flag != "dst_repeat")
-        return list(islice((at for at in dues if not past or at > past[-1].due_at), FUTURE))
-    if isinstance(schedule, Interval):
-        return _chain(schedule, past, version.from_at, now_at)
-    return []
+    from_at = max(now_at, definition.starts_at or 0)
+    found: list[int] = []
+    match schedule:
+        case Crontab():
+            dues = (due.at for due in crontabs.dues_from(schedule, from_at) if due.flag != "dst_repeat")
+            found = list(islice((at for at in dues if not past or at > past[-1].due_at), number))
+        case Interval():
+            found = _chain(schedule, past, max(version.from_at, definition.starts_at or 0), now_at, number)
+        case Clocked(at):
+            found = [at] if at >= from_at else []
+        case Unverifiable():
+            found = []
+    return [at for at in found if definition.expires_at is None or at < definition.expires_at]
 
 
-def _chain(interval: Interval, past: Sequence[TickRow], from_at: int, now_at: int) -> list[int]:
+def _chain(interval: Interval, past: Sequence[TickRow], from_at: int, now_at: int, number: int) -> list[int]:
     at = from_at
     if past:
         at = past[-1].due_at if past[-1].fired_at is None else past[-1].fired_at
@@ -224,20 +271,18 @@ def _chain(interval: Interval, past: Sequence[TickRow], from_at: int, now_at: in
     # What lies between was due while nobody judged it; a step each would take for ever where an interval is short.
     at += max(0, now_at - at - 1) // max(every, 1) * every
     found: list[int] = []
-    while len(found) < FUTURE:
+    while len(found) < number:
         at = step(interval, at).first_at
         if at >= now_at:
             found.append(at)
     return found
 
 
-def _evidence(connection: Connection, entry: Known, cluster: _Cluster) -> str:
+def _evidence(entry: Known, seen: _Seen, newest: RowMapping | None) -> str:
     """How the newest fire of the entry is known."""
-    recent = cluster.recent.get(entry.id)
+    recent: Sequence[Fire] = seen.recent.get(entry.id, ())
+    if entry.latest.source == "probe":
+        return "probe"
     if recent:
         return max(recent, key=lambda fire: fire.at).source
-    fire = schema.fire.c
-    mine = fire.entry_id == entry.id
-    known = mine if cluster.at is None else and_(mine, fire.fired_at <= cluster.at)
-    question = select(fire.evidence).where(known).order_by(fire.fired_at.desc()).limit(1)
-    return connection.scalar(question) or "none yet"
+    return newest["evidence"] if newest is not None else "none yet"

@@ -7,12 +7,9 @@ times, and what was open is judged again by what had been sent by then.
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, RowMapping, and_, select
-
-from taskledger.ledger import dialects, schema, then
-from taskledger.ledger.schedule_facts import Heard, Known, KnownVersion
-from taskledger.ledger.schedule_judge import Case
-from taskledger.states import State
+from taskledger.ledger.schedule_facts import Heard
+from taskledger.ledger.schedule_judge import Gathered
+from taskledger.ledger.schedule_known import BeatLife, Beats, Known, KnownVersion, beats_of
 from taskledger.ticks import Fire
 
 
@@ -28,46 +25,26 @@ def heard_at(heard: Heard, at: int) -> Heard:
     return Heard(spans, min(heard.until_at, at))
 
 
-def last_ticks_at(connection: Connection, entry_ids: Iterable[int], at: int) -> dict[int, RowMapping]:
-    """The newest tick of each entry that was surely final by a moment: one after which another was due by then."""
-    tick = schema.tick
-    found: dict[int, RowMapping] = {}
-    for entry_id in entry_ids:
-        due = select(tick).where(tick.c.entry_id == entry_id, tick.c.due_at <= at).order_by(tick.c.due_at.desc())
-        rows = connection.execute(due.limit(2)).mappings().all()
-        if len(rows) == 2:
-            found[entry_id] = rows[1]
-    return found
+def beats_at(beats: Beats, at: int) -> Beats:
+    """The beat processes that had been heard of by a moment, as if they had told nothing since."""
+    lives = [life for life in beats.lives if life.first_at <= at]
+    return beats_of([life if life.last_seen_at <= at else _life_at(life, at) for life in lives])
 
 
-def case_at(case: Case, at: int) -> Case:
-    """The case without what was sent after a moment."""
-    scope = replace(case.scope, to_at=min(case.scope.to_at, at), now_at=min(case.scope.now_at, at))
-    return replace(
-        case,
-        scope=scope,
-        fires=_until(case.fires, at),
-        rival_fires=_until(case.rival_fires, at),
-        others=_until(case.others, at),
-    )
+def cut(gathered: Gathered, at: int) -> None:
+    """Take away what was sent after a moment."""
+    gathered.scopes = {
+        entry_id: replace(scope, to_at=min(scope.to_at, at), now_at=min(scope.now_at, at))
+        for entry_id, scope in gathered.scopes.items()
+    }
+    gathered.fires = {entry_id: _until(fires, at) for entry_id, fires in gathered.fires.items()}
+    gathered.recent = {entry_id: _until(fires, at) for entry_id, fires in gathered.recent.items()}
+    gathered.until_at = at
 
 
-def fates_at(
-    connection: Connection, cluster_id: int, task_ids: Sequence[str], at: int
-) -> dict[str, tuple[State, str | None]]:
-    """How tasks had fared by a moment, with the note of the last run that was over; see `schedule_rows`."""
-    task, run = schema.task.c, schema.run.c
-    fates: dict[str, tuple[State, str | None]] = {}
-    for chunk in dialects.chunks(task_ids):
-        mine = and_(task.cluster_id == cluster_id, task.id.in_(chunk), task.first_at <= at)
-        stood = select(task.id, then.state(at).label("state")).where(mine)
-        fates |= {row.id: (State(row.state), None) for row in connection.execute(stood)}
-    revoked = [task_id for task_id, (state, _) in fates.items() if state is State.REVOKED]
-    for chunk in dialects.chunks(revoked):
-        over = and_(run.cluster_id == cluster_id, run.task_id.in_(chunk), run.ended_at <= at)
-        for row in connection.execute(select(run.task_id, run.note).where(over).order_by(run.number)):
-            fates[row.task_id] = (State.REVOKED, row.note)
-    return fates
+def _life_at(life: BeatLife, at: int) -> BeatLife:
+    """What it promised then is no longer known; it was alive."""
+    return replace(life, last_seen_at=at, over_at=at, is_over=False)
 
 
 def _versions_at(versions: Iterable[KnownVersion], at: int) -> Iterable[KnownVersion]:

@@ -6,14 +6,14 @@ import threading
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect
+from sqlalchemy import func, inspect, select
 from stories import TASK, decoded, succeeded
 
 from taskledger.errors import SchemaAhead, SchemaBehind
 from taskledger.ledger import migrate, open_ledger
 from taskledger.ledger.query import task
 from taskledger.ledger.record import Batch, record
-from taskledger.ledger.schema import metadata
+from taskledger.ledger.schema import metadata, tick, tick_count
 
 
 def tables(url):
@@ -48,6 +48,29 @@ def test_every_revision_goes_down_and_up_again(bare_database_url):
 
     assert tables(bare_database_url) == set()
     assert migrate.upgrade(bare_database_url).state == "current"
+
+
+def test_ticks_from_before_they_were_counted_are_counted(bare_database_url):
+    """The upgrade counts the ticks that are there by entry, day and verdict, and leaves them as they are."""
+    migrate.upgrade(bare_database_url, "0003")
+    day, rows = 86_400_000_000, [(1, 5, "on_time"), (1, 7, "on_time"), (1, 9, "missed"), (2, 5, "late")]
+    with open_ledger(bare_database_url) as ledger, ledger.write() as connection:
+        for entry_id, hours, fire in [*rows, (1, 30, "on_time")]:
+            due_at = 20_000 * day + hours * 3_600_000_000
+            connection.exec_driver_sql(
+                f"INSERT INTO tick (entry_id, due_at, version_id, fire) VALUES ({entry_id}, {due_at}, 1, '{fire}')"
+            )
+    migrate.upgrade(bare_database_url)
+
+    with open_ledger(bare_database_url) as ledger, ledger.read() as connection:
+        counted = connection.execute(select(tick_count).order_by(*tick_count.primary_key)).all()
+        assert [tuple(row) for row in counted] == [
+            (1, 20_000 * day, "missed", 1),
+            (1, 20_000 * day, "on_time", 2),
+            (1, 20_001 * day, "on_time", 1),
+            (2, 20_000 * day, "late", 1),
+        ]
+        assert connection.scalar(select(func.count()).select_from(tick)) == 5
 
 
 def test_two_upgrades_at_once_do_not_race(bare_database_url):

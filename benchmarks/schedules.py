@@ -1,0 +1,188 @@
+"""How long the schedule page waits for the ledger, and whether the verdict jobs keep up.
+
+    python benchmarks/schedules.py [--on sqlite] [--on postgresql] [--entries 300] [--days 90] [--rounds 5]
+
+First so many hourly entries have a final verdict for each hour of so many days, each with its fire and its task, and
+`query.schedules` is asked with what else the page asks; the median of the rounds counts. Then 1,000 entries are due once
+each minute for ten minutes, all sent by one beat; what is due is judged minute by minute, as the job does it.
+"""
+
+import argparse
+import contextlib
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy import create_engine, insert, text
+from sqlalchemy.engine import make_url
+
+from taskledger.crontabs import DAY, SECOND, Crontab
+from taskledger.ledger import Ledger, bulk, migrate, open_ledger, presence, query, schema
+from taskledger.ledger.answers import Span
+from taskledger.ledger.labels import Kind
+from taskledger.ledger.record import Position
+from taskledger.ledger.schedule_store import judge_due, keep_definitions
+from taskledger.ledger.types import pack_task_id
+from taskledger.schedules import Entry
+
+MINUTE, HOUR = 60 * SECOND, 3_600 * SECOND
+#: 2026-11-22 10:00:00 UTC
+NOW_AT = 1_795_341_600 * SECOND
+SUCCESS = 80
+#: rows that are written at once
+SLICE = 20_000
+
+
+def main() -> int:
+    """Print the figures of each database."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--on", action="append", choices=("sqlite", "postgresql", "mariadb"))
+    options.add_argument("--entries", type=int, default=300)
+    options.add_argument("--days", type=int, default=90)
+    options.add_argument("--due", type=int, default=1000, help="entries that are due once a minute")
+    options.add_argument("--rounds", type=int, default=5)
+    asked = options.parse_args()
+    for engine in asked.on or ("sqlite", "postgresql"):
+        with ledger_on(engine) as ledger:
+            number = fill(ledger, asked.entries, asked.days)
+            took = [seconds_of_page(ledger) for _ in range(asked.rounds + 1)][1:]
+            print(f"{engine}: {asked.entries} entries with {number:,} ticks: {statistics.median(took) * 1000:.0f} ms")
+        with ledger_on(engine) as ledger:
+            took = judged_by_the_minute(ledger, asked.due)
+            print(f"{engine}: {asked.due:,} entries due each minute: judged in {statistics.median(took):.2f} s a minute,"
+                  f" at most {max(took):.2f} s")  # fmt: skip
+    return 0
+
+
+def seconds_of_page(ledger: Ledger) -> float:
+    """What /schedules asks."""
+    began_s = time.perf_counter()
+    rows = query.schedules(ledger, NOW_AT, ticks=30)
+    first_at = min(tick.due_at for row in rows for tick in row.ticks)
+    query.coverage(ledger, Span(first_at, NOW_AT), NOW_AT)
+    return time.perf_counter() - began_s
+
+
+def fill(ledger: Ledger, entries: int, days: int) -> int:
+    """Entries with their ticks; how many ticks."""
+    begin_at = NOW_AT - days * DAY
+    cluster_id, name_id = set_up(ledger, [Entry(f"entry {n:04}", "shop.report", Crontab("0"), f"[{n}]") for n in range(entries)], begin_at)
+    keys = [(entry_id, due_at) for entry_id in range(1, entries + 1) for due_at in range(begin_at, NOW_AT, HOUR)]
+    for start in range(0, len(keys), SLICE):
+        write(ledger, cluster_id, name_id, keys[start : start + SLICE], start)
+    with ledger.write() as connection:
+        counts = (
+            "INSERT INTO tick_count (entry_id, day_at, fire, number) SELECT entry_id, due_at - due_at % :day, fire,"
+            " COUNT(*) FROM tick GROUP BY entry_id, due_at - due_at % :day, fire"
+        )
+        connection.execute(text(counts.replace(":day", str(DAY))))
+        connection.execute(insert(schema.mark), {"name": f"fires_seen_at:{cluster_id}", "value": NOW_AT})
+    analyze(ledger)
+    return len(keys)
+
+
+def write(ledger: Ledger, cluster_id: int, name_id: int, keys: list[tuple[int, int]], start: int) -> None:
+    """Ticks with their fires and tasks."""
+    ids = [str(UUID(int=start + number + 1)) for number in range(len(keys))]
+    both = list(zip(keys, ids, strict=True))
+    rows = {
+        schema.tick: [dict(entry_id=e, due_at=at, version_id=e, fire="on_time", fired_at=at + SECOND, task_id=i) for (e, at), i in both],
+        schema.fire: [dict(entry_id=e, task_id=i, fired_at=at + SECOND, evidence="task-sent") for (e, at), i in both],
+        schema.task: [task_row(i, at + SECOND, cluster_id, name_id, f"[{e - 1}]") for (e, at), i in both],
+    }
+    with ledger.write() as connection:
+        for table, mine in rows.items():
+            bulk.insert(connection, table, [packed(table, row) for row in mine])
+
+
+def packed(table, row):  # type: ignore[no-untyped-def]
+    return tuple(
+        pack_task_id(row[c.name]) if row.get(c.name) is not None and type(c.type).__name__ == "TaskId" else row.get(c.name)
+        for c in table.columns
+    )
+
+
+def task_row(task_id: str, at: int, cluster_id: int, name_id: int, args: str) -> dict[str, object]:
+    return dict(
+        id=task_id, cluster_id=cluster_id, first_at=at, sent_at=at, received_at=at + 1, started_at=at + 2, ended_at=at + 3,
+        name_id=name_id, events=4, runs=1, state=SUCCESS, args=args, kwargs="{}",
+    )  # fmt: skip
+
+
+def set_up(ledger: Ledger, entries: list[Entry], begin_at: int) -> tuple[int, int]:
+    keep_definitions(ledger, "default", "proj (beat_schedule)", entries, begin_at)
+    numbers = ledger.labels.intern([(Kind.CLUSTER, "default"), (Kind.NAME, "shop.report")])
+    recorder = presence.begin(ledger, "bench", "1", begin_at)
+    coverage_id = presence.listen(ledger, recorder, "default", "pub/sub", begin_at - MINUTE)
+    presence.end(ledger, Position(coverage_id, NOW_AT + HOUR), "stopped")
+    return numbers[Kind.CLUSTER, "default"], numbers[Kind.NAME, "shop.report"]
+
+
+def judged_by_the_minute(ledger: Ledger, entries: int) -> list[float]:
+    """Seconds of each minute's judging."""
+    every = [Entry(f"entry {n:04}", "shop.report", Crontab(), f"[{n}]") for n in range(entries)]
+    cluster_id, name_id = set_up(ledger, every, NOW_AT)
+    number, took = 0, []
+    for minute in range(12):
+        at = NOW_AT + minute * MINUTE
+        rows = []
+        for entry in range(entries):
+            number += 1
+            rows.append(packed(schema.task, task_row(str(UUID(int=number)), at + entry * 1000, cluster_id, name_id, f"[{entry}]")))
+        with ledger.write() as connection:
+            bulk.insert(connection, schema.task, rows)
+        if minute == 1:
+            analyze(ledger)
+        began_s = time.perf_counter()
+        made = sum(judge_due(ledger, at + second * SECOND) for second in range(0, 60, 10))
+        took.append(time.perf_counter() - began_s)
+        if minute > 1 and made != entries:
+            raise SystemExit(f"{made} verdicts in a minute, not {entries}")
+    return took[2:]
+
+
+def analyze(ledger: Ledger) -> None:
+    names = "tick, fire, task, tick_count, schedule_entry, schedule_version"
+    with ledger.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if ledger.dialect == "postgresql":
+            connection.execute(text("ANALYZE"))
+        elif ledger.dialect != "sqlite":
+            connection.execute(text(f"ANALYZE TABLE {names}"))
+
+
+@contextlib.contextmanager
+def ledger_on(engine: str) -> Iterator[Ledger]:
+    """A new ledger, dropped afterwards."""
+    if engine == "sqlite":
+        with tempfile.TemporaryDirectory() as folder:
+            yield from opened(f"sqlite:///{Path(folder) / 'bench.sqlite3'}")
+        return
+    variable, default = {
+        "postgresql": ("TASKLEDGER_BENCH_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1/postgres"),
+        "mariadb": ("TASKLEDGER_BENCH_MARIADB_URL", "mysql+pymysql://root@127.0.0.1/mysql"),
+    }[engine]
+    server, name = make_url(os.environ.get(variable, default)), f"taskledger_bench_{os.getpid()}"
+    admin = create_engine(server, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    try:
+        yield from opened(server.set(database=name).render_as_string(hide_password=False))
+    finally:
+        with admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name}{' WITH (FORCE)' if engine == 'postgresql' else ''}"))
+        admin.dispose()
+
+
+def opened(url: str) -> Iterator[Ledger]:
+    migrate.upgrade(url)
+    with open_ledger(url) as ledger:
+        yield ledger
+
+
+if __name__ == "__main__":
+    sys.exit(main())

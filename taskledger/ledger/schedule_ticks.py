@@ -1,0 +1,131 @@
+"""The due times of entries as pages show them: the newest that are final, with what became of their tasks."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, select
+
+from taskledger.crontabs import SECOND
+from taskledger.ledger import dialects, schema, then
+from taskledger.ledger.answers import TickRow
+from taskledger.ledger.schedule_proofs import ticks_since
+from taskledger.states import State
+from taskledger.ticks import Spans
+from taskledger.verdicts import Verdict, outcome
+
+#: (cluster, task id) -> the row of a task, with its state; and the note of the last run of one that was revoked
+Tasks = Mapping[tuple[int, str], Row[Any]]
+Notes = Mapping[tuple[int, str], str | None]
+#: states that tell the outcome by themselves
+_PLAIN = {
+    int(state): outcome(state, None, 0, 0, ())
+    for state in State
+    if state not in (State.UNKNOWN, State.PENDING, State.REVOKED)
+}
+_TIMES = ("received_at", "started_at", "ended_at", "wait_s", "runtime_s")
+
+
+class Outcomes:
+    """What became of the tasks of ticks, as far as is known at a moment."""
+
+    def __init__(self, notes: Notes, judged_at: int, spans: Spans) -> None:
+        self._notes, self._judged_at, self._spans = notes, judged_at, spans
+
+    def of(self, cluster_id: int, task_id: str, state: int | None, fired_at: int, within_s: float) -> str:
+        """The outcome of one fire; state None: the ledger has no such task."""
+        if state is None:
+            return "unknown"
+        plain = _PLAIN.get(state)
+        if plain is not None:
+            return plain
+        note = self._notes.get((cluster_id, task_id))
+        return outcome(State(state), note, fired_at, self._judged_at, self._spans, within_s)
+
+
+def final_ticks(
+    connection: Connection, entry_ids: Sequence[int], limit: int, at: int | None, *, is_whole: bool
+) -> dict[int, list[Row[Any]]]:
+    """The newest final ticks of each entry, earliest first, with the states of their tasks; `is_whole`: and times.
+
+    As of a moment `at`, that are those after which another was due by then.
+    """
+    tick, task = schema.tick.c, schema.task.c
+    found: dict[int, list[Row[Any]]] = {}
+    columns: list[Any] = [
+        tick.entry_id,
+        tick.due_at,
+        tick.fire,
+        tick.flags,
+        tick.fired_at,
+        tick.task_id,
+        tick.note,
+        tick.evidence,
+    ]
+    columns.append(task.state if at is None else then.state(at).label("state"))
+    columns += [task[name] for name in _TIMES] if is_whole else []
+    for chunk in dialects.chunks(entry_ids):
+        since = ticks_since(chunk, limit if at is None else limit + 1, at)
+        mine = and_(tick.entry_id == since.c.id, tick.due_at >= since.c.since_at)
+        its_task = and_(task.id == tick.task_id, task.cluster_id == since.c.cluster_id)
+        if at is not None:
+            mine, its_task = and_(mine, tick.due_at <= at), and_(its_task, task.first_at <= at)
+        joined = since.join(schema.tick, mine).outerjoin(schema.task, its_task)
+        question = select(*columns).select_from(joined)
+        for row in connection.execute(question.order_by(tick.entry_id, tick.due_at)):
+            mine_of = found.get(row[0])
+            if mine_of is None:
+                mine_of = found[row[0]] = []
+            mine_of.append(row)
+    return found if at is None else {entry_id: rows[:-1] for entry_id, rows in found.items() if rows[:-1]}
+
+
+def tasks_of(connection: Connection, sent: Iterable[tuple[int, str]], at: int | None) -> Tasks:
+    """The rows of tasks, (cluster, id)."""
+    task, wanted, found = schema.task.c, set(sent), dict[tuple[int, str], Row[Any]]()
+    state = task.state if at is None else then.state(at).label("state")
+    for chunk in dialects.chunks(sorted({task_id for _, task_id in wanted})):
+        question = select(task.cluster_id, task.id, state, *(task[name] for name in _TIMES)).where(task.id.in_(chunk))
+        question = question if at is None else question.where(task.first_at <= at)
+        found |= {(row.cluster_id, row.id): row for row in connection.execute(question)}
+    return found
+
+
+def notes_of(connection: Connection, revoked: Iterable[tuple[int, str]], at: int | None) -> Notes:
+    """The note of the last run of each task tells why it was revoked."""
+    run, wanted, found = schema.run.c, set(revoked), dict[tuple[int, str], str | None]()
+    for chunk in dialects.chunks(sorted({task_id for _, task_id in wanted})):
+        notes = select(run.cluster_id, run.task_id, run.note).where(run.task_id.in_(chunk))
+        notes = notes if at is None else notes.where(run.ended_at <= at)
+        found |= {(row.cluster_id, row.task_id): row.note for row in connection.execute(notes.order_by(run.number))}
+    return found
+
+
+def final(row: Row[Any], cluster_id: int, outcomes: Outcomes, within_s: float, error: str | None) -> TickRow:
+    """A final tick from its row; this is done ten thousand times for a page."""
+    values: tuple[Any, ...] = tuple(row)
+    _, due_at, fire, flags, fired_at, task_id, note, evidence, state, *times = values
+    if fired_at is None:
+        return TickRow(
+            due_at, fire, None, None, None, task_id, True, note, tuple(flags.split()) if flags else (), evidence
+        )
+    became = None if task_id is None else outcomes.of(cluster_id, task_id, state, fired_at, within_s)
+    return TickRow(
+        due_at, fire, became, fired_at, (fired_at - due_at) / SECOND, task_id, True, note,
+        tuple(flags.split()) if flags else (), evidence, error, *times,
+    )  # fmt: skip
+
+
+def unsettled(
+    verdict: Verdict, note: str | None, cluster_id: int, tasks: Tasks, outcomes: Outcomes, within_s: float
+) -> TickRow:
+    """A tick that is not final yet."""
+    fired_at, task_id = verdict.fired_at, verdict.task_id
+    task = None if task_id is None else tasks.get((cluster_id, task_id))
+    became = None
+    if task_id is not None and fired_at is not None:
+        became = outcomes.of(cluster_id, task_id, None if task is None else task.state, fired_at, within_s)
+    times = [None] * len(_TIMES) if task is None else [getattr(task, name) for name in _TIMES]
+    return TickRow(
+        verdict.due_at, verdict.fire, became, fired_at, verdict.lateness_s, task_id, False, note, verdict.flags,
+        verdict.source, verdict.error, *times,
+    )  # fmt: skip
