@@ -36,6 +36,7 @@ bench: $(STAMP) ## measure: events a second beside Flower, bytes a task, time to
 	$(RUN) benchmarks/pace.py
 	$(RUN) benchmarks/redaction.py
 	$(RUN) benchmarks/rebuild.py --tasks 20000
+	$(RUN) benchmarks/schedules.py --days 20
 	$(RUN) benchmarks/train_dictionary.py
 	$(RUN) benchmarks/import_cost.py
 

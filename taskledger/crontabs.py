@@ -120,13 +120,20 @@ def dues_from(crontab: Crontab, from_at: int) -> Iterator[Due]:
     # The first may be all that is wanted, and what is often due should not be reckoned for months ahead.
     times_a_day = len(field_values("minute", crontab.minute)) * len(field_values("hour", crontab.hour))
     span, longest = HOUR, min(64, max(1, MOST_A_PAGE // times_a_day)) * DAY
-    end_at = from_at + MOST_DAYS * DAY
-    while from_at < end_at:
-        page = dues(crontab, from_at, from_at + span)
-        yield from page
-        from_at += span
-        end_at = from_at + MOST_DAYS * DAY if page else end_at
+    # Whole hours: whoever asks for the same crontab again, for another entry or a while later, has it at hand.
+    at = from_at // HOUR * HOUR
+    end_at = at + MOST_DAYS * DAY
+    while at < end_at:
+        page = _page(crontab, at, at + span)
+        yield from (due for due in page if due.at >= from_at)
+        at += span
+        end_at = at + MOST_DAYS * DAY if page else end_at
         span = min(2 * span, longest)
+
+
+@lru_cache(maxsize=1024)
+def _page(crontab: Crontab, from_at: int, to_at: int) -> tuple[Due, ...]:
+    return tuple(dues(crontab, from_at, to_at))
 
 
 def wall_at(at: int, zone: ZoneInfo) -> datetime:

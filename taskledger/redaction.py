@@ -176,6 +176,13 @@ def _remade(event: Event, redaction: Redaction, keep: Keep | None = None) -> Eve
     return event.with_body(body)
 
 
+def redacted_rows(entries: list[dict[str, Any]], redaction: Redaction) -> list[dict[str, Any]]:
+    """Entries as beat-schedule has them, without their secrets; those that are given stay as they are."""
+    fields = {"entries": [dict(entry) for entry in entries]}
+    _redact_beat(fields, redaction)
+    return fields["entries"]
+
+
 def redacted_payload(fields: dict[str, Any], task_name: str | None, redaction: Redaction) -> dict[str, Any]:
     """Arguments, result and failure of a task, by the names that events have for them, without their secrets.
 

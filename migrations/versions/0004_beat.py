@@ -42,6 +42,11 @@ def upgrade() -> None:
     for table, columns in GAINED.items():
         for name, kind in columns:
             op.add_column(table, sa.Column(name, kind, nullable=True))
+    present = sa.text("process_id IS NOT NULL")
+    op.create_index(
+        "ix_fire_process_id_fired_at", "fire", ["process_id", "fired_at"],
+        postgresql_where=present, sqlite_where=present,
+    )  # fmt: skip
     _create_beat()
     _create_of_entries()
     op.create_table(
@@ -175,6 +180,7 @@ def downgrade() -> None:
         "tick_count",
     ):
         op.drop_table(table)
+    op.drop_index("ix_fire_process_id_fired_at", table_name="fire")
     # Only the probe told these, and what is polled has a history of its own.
     op.execute("DELETE FROM schedule_version WHERE source = 'probe'")
     for table, columns in GAINED.items():

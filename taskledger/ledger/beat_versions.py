@@ -5,7 +5,7 @@ be what is promised: a beat that is down misses its entries, it does not take th
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
@@ -70,8 +70,10 @@ def settle(connection: Connection, cluster_id: int) -> int:
     return _put(connection, cluster_id, _pieces(connection, stretches), since_at)
 
 
-def forget(connection: Connection, cluster_id: int, until_at: int) -> None:
-    """From now on versions that began before until_at stay as they are: what they were made of goes."""
+def forget(connection: Connection, cluster_id: int, process_ids: Collection[int]) -> None:
+    """What versions were made of goes with these processes: those that began until then stay as they are."""
+    ends = [to_at for _, to_at, told in claims(read(connection, cluster_id)) if told.process_id in process_ids]
+    until_at = max([to_at for to_at in ends if to_at != NEVER_AT], default=0)
     name = f"beat_pruned_at:{cluster_id}"
     before_at = connection.scalar(select(schema.mark.c.value).where(schema.mark.c.name == name)) or 0
     connection.execute(dialects.upsert(connection, schema.mark), {"name": name, "value": max(until_at, before_at)})

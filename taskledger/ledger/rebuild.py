@@ -19,7 +19,7 @@ from sqlalchemy import Connection, delete, func, select
 
 from taskledger import __version__
 from taskledger.errors import LedgerBusy, LedgerConflict
-from taskledger.ledger import leases, rebuild_rest, rebuild_tasks, schema
+from taskledger.ledger import leases, rebuild_beats, rebuild_rest, rebuild_tasks, schema
 from taskledger.ledger import schedule_facts as facts
 from taskledger.ledger.engine import Ledger
 
@@ -116,6 +116,7 @@ class Rebuilding:
         rebuild_tasks.fold_all(self, reached_at or 0)
         self.number["events"] = self._read
         rebuild_rest.settle(self)
+        rebuild_beats.fold_all(self)
         is_whole = not self.is_stopped()
         self._progress(self._read, self._read)
         if is_whole and not self.dry_run:

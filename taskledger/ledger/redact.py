@@ -10,8 +10,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
+import orjson
 from sqlalchemy import Connection, RowMapping, Table, and_, bindparam, delete, exists, func, or_, select, update
 
 from taskledger import bodies
@@ -20,7 +22,7 @@ from taskledger.events import Event, Malformed, first_id_at, restore
 from taskledger.ledger import dialects, fold, schema
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind
-from taskledger.redaction import NONE_MARK, Redaction, redacted, redacted_entry, redacted_malformed
+from taskledger.redaction import NONE_MARK, Redaction, redacted, redacted_entry, redacted_malformed, redacted_rows
 from taskledger.redaction_rules import Keep
 from taskledger.schedules import definition_hash, entry_from, entry_text
 from taskledger.texts import CUT
@@ -44,6 +46,8 @@ _TEXTS = {
 
 Progress = Callable[[int, int], object]
 Changes = list[dict[str, Any]]
+#: a row of a table, and what is to stand in it
+_Change = tuple[Table, Any, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,8 @@ class Redacted:
     other_events: int = 0
     quarantined: int = 0
     schedule_versions: int = 0
+    #: of what beat's probe told: parts of schedules, and failures to send
+    beat_rows: int = 0
 
     def __str__(self) -> str:
         """E.g. "3 tasks, 9 events"; "nothing" when that is so."""
@@ -119,6 +125,7 @@ class _Redacting:
             for rows in self._pages(table):
                 self._write_changes(table, name, [change for row in rows if (change := look(row))])
                 yield
+        self._redact_beats()
 
     def _number_of_tasks(self) -> int:
         with self._ledger.read() as connection:
@@ -271,6 +278,28 @@ class _Redacting:
             return None
         return {"key": row["id"], "definition": after, "definition_hash": definition_hash(after)}
 
+    def _redact_beats(self) -> None:
+        """What beat's probe told: its schedules, from which definitions may be made again, and why sends failed."""
+        told, failure = schema.beat_schedule, schema.send_failure
+        with self._ledger.read() as connection:
+            changes: list[_Change] = [
+                (told, row, self._schedule_change(row)) for row in connection.execute(select(told))
+            ]
+            rows = connection.execute(select(failure).where(failure.c.message.is_not(None)))
+            changes += [(failure, row, {"message": self._redaction.text(row.message)}) for row in rows]
+        wrong = [one for one in changes if any(getattr(one[1], key) != value for key, value in one[2].items())]
+        self.changed["beat_rows"] += len(wrong)
+        for few in dialects.chunks([] if self._dry_run else wrong, ROWS_A_STEP):
+            self._write(partial(_change_all, changes=few))
+
+    def _schedule_change(self, row: Any) -> dict[str, Any]:
+        entries = orjson.loads(bodies.unpack(row.codec, bytes(row.entries)))
+        made = redacted_rows(entries, self._redaction)
+        if made == entries:
+            return {}
+        codec, packed = bodies.pack(orjson.dumps(made))
+        return {"codec": codec, "entries": packed}
+
     def _write(self, work: Callable[[Connection], None]) -> None:
         """One transaction, tried again when it met another writer; then a pause."""
         for attempt in range(TRIES):
@@ -341,3 +370,9 @@ def _update(connection: Connection, table: Table, changes: Changes) -> None:
     key = next(iter(table.primary_key))
     statement = update(table).where(key == bindparam("key")).values({name: bindparam(f"_{name}") for name in names})
     connection.execute(statement, [{"key": row["key"]} | {f"_{name}": row[name] for name in names} for row in changes])
+
+
+def _change_all(connection: Connection, *, changes: Sequence[_Change]) -> None:
+    for table, row, values in changes:
+        mine = and_(*(column == getattr(row, column.name) for column in table.primary_key))
+        connection.execute(update(table).where(mine).values(values))

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, f
 from taskledger.crontabs import DAY, SECOND
 from taskledger.errors import LedgerConflict
 from taskledger.events import first_id_at
-from taskledger.ledger import lasting, prunable, schema
+from taskledger.ledger import beat_versions, dialects, lasting, prunable, schema
 from taskledger.ledger import schedule_facts as facts
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.schedule_judge import TASKS_PRUNED
@@ -52,6 +52,11 @@ class Pruned:
     settlements: int = 0
     ticks: int = 0
     fires: int = 0
+    send_failures: int = 0
+    run_counters: int = 0
+    #: processes of beat's that its probe told of, and parts of the schedules that these told
+    beats: int = 0
+    beat_schedules: int = 0
     coverage: int = 0
     quarantined: int = 0
     sessions: int = 0
@@ -125,11 +130,19 @@ class _Pruning:
         self.progress(0, total)
         for batch in batches:
             self._prune_tasks(batch.condition, total)
+        self._forget_schedules()
         for target in rest:
             self._prune_rows(target)
         if not self._is_stopped():
             self._set_marks(self._event_marks())
         return self._result()
+
+    def _forget_schedules(self) -> None:
+        """What beats told that go now is not to be taken back: their definitions were in force."""
+        default_at = self.now_at - round(self.retention.default_s * SECOND)
+        with self.ledger.write() as connection:
+            for cluster_id, ids in _old_beats(connection, default_at).items():
+                beat_versions.forget(connection, cluster_id, ids)
 
     def _result(self) -> Pruned:
         return Pruned(self.before_at, **self.gone)
@@ -204,6 +217,7 @@ class _Pruning:
         return [
             *self._worker_events(connection),
             *_of_entries(connection, default_at),
+            *_of_beats(connection, default_at),
             _Rows("quarantined", schema.quarantine, schema.quarantine.c.received_at < default_at),
             _Rows("coverage", schema.coverage, and_(coverage.until_at < self.before_at, coverage.cause.is_not(None))),
             _Rows("sessions", schema.worker_session, session.last_at < self.before_at),
@@ -234,8 +248,43 @@ def _of_entries(connection: Connection, before_at: int) -> Iterator[_Rows]:
     for entry_id, last in facts.last_ticks(connection, entry_ids).items():
         old = and_(tick.entry_id == entry_id, tick.due_at < min(before_at, last.due_at))
         yield _Rows("ticks", schema.tick, old)
+    failure, due, count = schema.send_failure.c, schema.explicit_due.c, schema.tick_count.c
+    extra = schema.extra_fire.c
     for entry_id in entry_ids:
         yield _Rows("fires", schema.fire, and_(fire.entry_id == entry_id, fire.fired_at < before_at))
+        yield _Rows("send_failures", schema.send_failure, and_(failure.entry_id == entry_id, failure.at < before_at))
+        yield _Rows("fires", schema.extra_fire, and_(extra.entry_id == entry_id, extra.at < before_at))
+        yield _Rows("ticks", schema.explicit_due, and_(due.entry_id == entry_id, due.due_at < before_at))
+        yield _Rows("counts", schema.tick_count, and_(count.entry_id == entry_id, count.day_at < before_at - DAY))
+    yield from _run_counters(connection, entry_ids, before_at)
+
+
+def _run_counters(connection: Connection, entry_ids: Sequence[int], before_at: int) -> Iterator[_Rows]:
+    """Readings of counters, but for each entry's newest: the next one is held against it."""
+    counter = schema.run_counter.c
+    newest = select(counter.entry_id, func.max(counter.read_at).label("read_at")).group_by(counter.entry_id)
+    for row in connection.execute(newest.where(counter.entry_id.in_(entry_ids))):
+        old = and_(counter.entry_id == row.entry_id, counter.read_at < min(before_at, row.read_at))
+        yield _Rows("run_counters", schema.run_counter, old)
+
+
+def _of_beats(connection: Connection, before_at: int) -> Iterator[_Rows]:
+    """Beat processes that nobody heard of for long, but for the newest of each cluster: its schedule holds still."""
+    for ids in _old_beats(connection, before_at).values():
+        for chunk in dialects.chunks(ids):
+            yield _Rows("beat_schedules", schema.beat_schedule, schema.beat_schedule.c.process_id.in_(chunk))
+            yield _Rows("beats", schema.beat_process, schema.beat_process.c.id.in_(chunk))
+
+
+def _old_beats(connection: Connection, before_at: int) -> dict[int, list[int]]:
+    """By cluster, the processes that may go."""
+    process = schema.beat_process.c
+    newest = select(process.cluster_id, func.max(process.last_seen_at).label("at")).group_by(process.cluster_id)
+    found = {}
+    for cluster in connection.execute(newest).all():
+        old = and_(process.cluster_id == cluster.cluster_id, process.last_seen_at < min(before_at, cluster.at))
+        found[cluster.cluster_id] = list(connection.scalars(select(process.id).where(old)))
+    return {cluster_id: ids for cluster_id, ids in found.items() if ids}
 
 
 def _number(connection: Connection, table: Any, condition: ColumnElement[bool]) -> int:

@@ -70,17 +70,12 @@ def counted_mark(cluster_id: int) -> str:
 
 def newest_counts(connection: Connection, cluster_id: int) -> dict[int, tuple[int | None, int]]:
     """By entry, (last_run_at, run_count) as read last."""
-    counter, entry = schema.run_counter.c, schema.schedule_entry.c
-    inner = schema.run_counter.alias().c
-    newest = (
-        select(func.max(inner.read_at))
-        .where(inner.entry_id == entry.id)
-        .correlate(schema.schedule_entry)
-        .scalar_subquery()
-    )
+    counter, inner, entry = schema.run_counter.c, schema.run_counter.alias("inner").c, schema.schedule_entry.c
+    newest = select(func.max(inner.read_at)).where(inner.entry_id == entry.id).correlate(schema.schedule_entry)
+    same = and_(entry.id == counter.entry_id, counter.read_at == newest.scalar_subquery())
     question = (
         select(counter.entry_id, counter.last_run_at, counter.run_count)
-        .join(schema.schedule_entry, and_(entry.id == counter.entry_id, counter.read_at == newest))
+        .select_from(schema.schedule_entry.join(schema.run_counter, same))
         .where(entry.cluster_id == cluster_id)
     )
     return {row.entry_id: (row.last_run_at, row.run_count) for row in connection.execute(question)}

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -15,7 +16,7 @@ from taskledger.ledger.schedule_facts import Heard
 from taskledger.ledger.schedule_known import Beats, Known
 from taskledger.ledger.schedule_notes import Background, explained
 from taskledger.schedules import Interval, Unverifiable
-from taskledger.ticks import NEVER_AT, Anchor, Count, Facts, Fire, Scope, Spans, ticks
+from taskledger.ticks import NEVER_AT, Anchor, Count, Facts, Fire, Scope, Spans, Version, ticks
 from taskledger.verdicts import Extra, Verdict, judge
 
 #: the mark that pruning leaves: tasks from before it may be gone
@@ -191,8 +192,23 @@ def has_due(entry: Known, scope: Scope) -> bool:
         return True
     if _is_announced(entry):
         return True
-    rules = [version.rule for version in entry.versions]
-    return bool(ticks(Facts(rules, (), ()), replace(scope, limit=1)))
+    first = _first(tuple(version.rule for version in entry.versions), replace(scope, to_at=NEVER_AT, now_at=0, limit=2))
+    return first is not None and first[0] < scope.to_at
+
+
+def may_be_final(entry: Known, scope: Scope) -> bool:
+    """Whether a window may have closed by the end of the scope; those of intervals depend on the fires."""
+    if any(isinstance(version.entry.schedule, Interval | Unverifiable) for version in entry.versions):
+        return True
+    first = _first(tuple(version.rule for version in entry.versions), replace(scope, to_at=NEVER_AT, now_at=0, limit=2))
+    return first is None or first[1] <= scope.to_at
+
+
+@lru_cache(maxsize=8192)
+def _first(rules: tuple[Version, ...], scope: Scope) -> tuple[int, int] | None:
+    """The first due time from a moment on, and the end of its window; the same until the next verdict is final."""
+    found = ticks(Facts(rules, (), ()), scope)
+    return (found[0].due_at, found[0].closes_at) if found else None
 
 
 def rivals_of(entries: Sequence[Known]) -> dict[int, list[Known]]:

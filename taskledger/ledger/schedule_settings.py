@@ -67,6 +67,14 @@ def set(  # noqa: A001 - as in `schedule_settings.set`
     return get(ledger, name, cluster=cluster)
 
 
+def keep(ledger: Ledger, name: str, settings: EntrySettings, now_at: int) -> EntrySettings | None:
+    """Set all of it at once; see `set`."""
+    return set(
+        ledger, name, grace_s=settings.grace_s, receive_within_s=settings.receive_within_s,
+        max_runtime_s=settings.max_runtime_s, muted_until_at=settings.muted_until_at, now_at=now_at,
+    )  # fmt: skip
+
+
 def _check(key: str, value: Any) -> None:
     if value is None or key == "muted_until_at":
         return

@@ -13,7 +13,7 @@ from taskledger.ledger import schedule_known as entries_of
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.schedule_definitions import keep_counts, keep_definitions
 from taskledger.ledger.schedule_facts import SETTLE, Heard
-from taskledger.ledger.schedule_judge import Cluster, Judged, gather, has_due, judged, scope_of
+from taskledger.ledger.schedule_judge import Cluster, Judged, gather, has_due, judged, may_be_final, scope_of
 from taskledger.ledger.schedule_known import Beats, Known
 from taskledger.ledger.schedule_rows import schedule, schedules
 from taskledger.ticks import Scope
@@ -72,7 +72,11 @@ def _judge_cluster(ledger: Ledger, cluster_id: int, entries: Sequence[Known], to
 def _due(entries: Sequence[Known], heard: Heard, last: Mapping[int, Row[Any]], settled_at: int) -> dict[int, Scope]:
     """By entry what is to be judged, where anything may be due."""
     scopes = ((entry, scope_of(entry, heard, last.get(entry.id), settled_at)) for entry in entries)
-    return {entry.id: scope for entry, scope in scopes if scope is not None and has_due(entry, scope)}
+    return {
+        entry.id: scope
+        for entry, scope in scopes
+        if scope is not None and has_due(entry, scope) and may_be_final(entry, scope)
+    }
 
 
 class _Final:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, select
+from sqlalchemy import Connection, Row, Select, and_, select, true
 
 from taskledger.crontabs import SECOND
 from taskledger.ledger import dialects, schema, then
@@ -22,6 +22,7 @@ _PLAIN = {
     for state in State
     if state not in (State.UNKNOWN, State.PENDING, State.REVOKED)
 }
+_SAID = ("entry_id", "due_at", "fire", "flags", "fired_at", "task_id", "note", "evidence")
 _TIMES = ("received_at", "started_at", "ended_at", "wait_s", "runtime_s")
 
 
@@ -49,34 +50,54 @@ def final_ticks(
 
     As of a moment `at`, that are those after which another was due by then.
     """
-    tick, task = schema.tick.c, schema.task.c
     found: dict[int, list[Row[Any]]] = {}
-    columns: list[Any] = [
-        tick.entry_id,
-        tick.due_at,
-        tick.fire,
-        tick.flags,
-        tick.fired_at,
-        tick.task_id,
-        tick.note,
-        tick.evidence,
-    ]
-    columns.append(task.state if at is None else then.state(at).label("state"))
-    columns += [task[name] for name in _TIMES] if is_whole else []
     for chunk in dialects.chunks(entry_ids):
-        since = ticks_since(chunk, limit if at is None else limit + 1, at)
-        mine = and_(tick.entry_id == since.c.id, tick.due_at >= since.c.since_at)
-        its_task = and_(task.id == tick.task_id, task.cluster_id == since.c.cluster_id)
-        if at is not None:
-            mine, its_task = and_(mine, tick.due_at <= at), and_(its_task, task.first_at <= at)
-        joined = since.join(schema.tick, mine).outerjoin(schema.task, its_task)
-        question = select(*columns).select_from(joined)
-        for row in connection.execute(question.order_by(tick.entry_id, tick.due_at)):
-            mine_of = found.get(row[0])
-            if mine_of is None:
-                mine_of = found[row[0]] = []
-            mine_of.append(row)
+        newest = _newest(connection, chunk, limit if at is None else limit + 1, at)
+        question = _with_tasks(newest, at, is_whole=is_whole)
+        for row in connection.execute(question).all():
+            mine = found.get(row[0])
+            if mine is None:
+                mine = found[row[0]] = []
+            mine.append(row)
+    for rows in found.values():
+        rows.sort(key=_due_at)
     return found if at is None else {entry_id: rows[:-1] for entry_id, rows in found.items() if rows[:-1]}
+
+
+def _newest(connection: Connection, entry_ids: Sequence[int], limit: int, at: int | None) -> Any:
+    """The newest ticks of each entry, with its cluster, to select from.
+
+    PostgreSQL would look for the oldest of them anew for each tick there is, and knows a better way.
+    """
+    tick, entry = schema.tick, schema.schedule_entry
+    if connection.dialect.name == "postgresql":
+        its = select(tick).where(tick.c.entry_id == entry.c.id)
+        its = its if at is None else its.where(tick.c.due_at <= at)
+        newest = its.order_by(tick.c.due_at.desc()).limit(limit).lateral("newest")
+        joined = select(newest, entry.c.cluster_id).select_from(entry.join(newest, true()))
+        return joined.where(entry.c.id.in_(entry_ids)).subquery("ticks")
+    since = ticks_since(entry_ids, limit, at)
+    mine = and_(tick.c.entry_id == since.c.id, tick.c.due_at >= since.c.since_at)
+    mine = mine if at is None else and_(mine, tick.c.due_at <= at)
+    return select(tick, since.c.cluster_id).select_from(since.join(tick, mine)).subquery("ticks")
+
+
+def _with_tasks(ticks: Any, at: int | None, *, is_whole: bool) -> Select[Any]:
+    task, tick = schema.task.c, ticks.c
+    columns: list[Any] = [tick[name] for name in _SAID]
+    its_task = and_(task.id == tick.task_id, task.cluster_id == tick.cluster_id)
+    if at is None and not is_whole:
+        # One look each into the key of the tasks: a join may read them all.
+        return select(*columns, select(task.state).where(its_task).scalar_subquery().label("state"))
+    state = task.state if at is None else then.state(at).label("state")
+    its_task = its_task if at is None else and_(its_task, task.first_at <= at)
+    times = [task[name] for name in _TIMES] if is_whole else []
+    return select(*columns, state, *times).select_from(ticks.outerjoin(schema.task, its_task))
+
+
+def _due_at(row: Row[Any]) -> int:
+    due_at: int = row.due_at
+    return due_at
 
 
 def tasks_of(connection: Connection, sent: Iterable[tuple[int, str]], at: int | None) -> Tasks:

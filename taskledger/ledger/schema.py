@@ -316,6 +316,7 @@ fire = _table(
     Column("run_count", Moment),
     Column("process_id", Integer),
     Index("ix_fire_entry_id_fired_at", "entry_id", "fired_at"),
+    _sparse("ix_fire_process_id_fired_at", "process_id", "fired_at"),
 )
 
 #: one send that beat tried and that failed

@@ -1,5 +1,6 @@
 """The named questions: each takes an open ledger and answers with frozen values; no SQL leaves this package."""
 
+from taskledger.ledger.query.beats import beat_verdict, beats, findings, schedule_history
 from taskledger.ledger.query.certainty import LOST_TOLD
 from taskledger.ledger.query.completeness import completeness, gaps
 from taskledger.ledger.query.failures import failure_group, failure_groups
@@ -7,12 +8,14 @@ from taskledger.ledger.query.health import event_counts, quarantine_count, quara
 from taskledger.ledger.query.listening import clusters, coverage, recorders, recorders_at, status, stretches
 from taskledger.ledger.query.moment import heard_at, running_at
 from taskledger.ledger.query.queues import queues_at
+from taskledger.ledger.query.schedules import schedule, schedules
 from taskledger.ledger.query.tasks import count_tasks, facets, histogram, task, tasks, tasks_like
 from taskledger.ledger.query.workers import worker, workers, workers_at
-from taskledger.ledger.schedule_store import schedule, schedules
 
 __all__ = [
     "LOST_TOLD",
+    "beat_verdict",
+    "beats",
     "clusters",
     "completeness",
     "count_tasks",
@@ -21,6 +24,7 @@ __all__ = [
     "facets",
     "failure_group",
     "failure_groups",
+    "findings",
     "gaps",
     "heard_at",
     "histogram",
@@ -31,6 +35,7 @@ __all__ = [
     "recorders_at",
     "running_at",
     "schedule",
+    "schedule_history",
     "schedules",
     "stats",
     "status",
