@@ -143,6 +143,9 @@ def _sent(play: Play, name: str, tick: TickRow, due: Sequence[Due]) -> tuple[str
     at, mine = (tick.fired_at or 0) / SECOND, play.of(name)
     if "inferred" in tick.flags:
         found = [one for one in mine if abs(one.at - at) < play.near_s and one.error is None]
+    elif name.startswith("twin") and play.evidence != "probe":
+        # Whose of the twins' sends it was nobody can say; that there was one of its own is what is claimed.
+        found = sorted((one for one in mine if one.task_id), key=lambda one: abs(one.at - at))[:1]
     else:
         found = [one for one in mine if one.task_id is not None and one.task_id == tick.task_id]
     if not found:
@@ -180,7 +183,8 @@ def _doubled(play: Play, tick: TickRow, attempt: Attempt) -> tuple[str, str]:
     minute = [one for one in play.of(attempt.entry) if 0 <= one.at - tick.due_at / SECOND + 0.5 < 30 and one.task_id]
     if len({one.beat for one in minute}) < 2:
         return "right", ""
-    wanted = {"duplicate"} if play.evidence == "worker" else {"duplicate", "two_beats"}
+    # A worker may have received together what was sent at any time.
+    wanted = set() if play.evidence == "worker" else {"duplicate", "two_beats"}
     missing = wanted - set(tick.flags)
     return ("wrong", f"two beats sent it, and it is not called {missing}") if missing else ("right", "")
 
@@ -212,6 +216,9 @@ def _missed(play: Play, name: str, tick: TickRow, due: Sequence[Due]) -> tuple[s
     near = [one for one in due if abs(one.at - at) <= max(play.near_s, 0.5)]
     if any(one.attempt is None for one in near):
         return "right", ""
+    if play.evidence != "probe" and all(one.task_id is None for one in play.of(name)):
+        # Never sent: since when it is counted nobody knows; that nothing was sent for so long is what is claimed.
+        return "coarse", ""
     tried = [one for one in play.of(name) if one.error is not None and abs(one.at - at) <= (rules[0].every or MINUTE_S)]
     if tried:
         return ("wrong", f"it failed: {tried[0].error}") if play.evidence == "probe" else ("coarse", "")

@@ -89,22 +89,36 @@ class Crew:
 
     def put(self, told: Mapping[str, dict[str, Any]]) -> None:
         """Change entries; beat notices by itself, or is started again, as an operator would."""
-        is_new = not self._told
-        from_s = time.time()
+        is_new, is_deployed = not self._told, self.script.scheduler in READS_AT_START
         self._told |= told
-        (self.script.folder / "schedule.json").write_text(json.dumps(self._told))
-        if self.script.scheduler not in READS_AT_START:
+        if is_deployed and not is_new:
+            self._deploy()
+            from_s = time.time()
+        else:
+            from_s = time.time()
+            self._write()
+        if not is_deployed:
             command = [sys.executable, str(HERE / "_beat_project.py"), *told]
             subprocess.run(
                 command, env=self._environ(direct=True), check=True, stdout=subprocess.DEVNULL, cwd=self.script.folder
             )
-        elif not is_new:
-            self.stop_beat()
-            self.start_beat()
         sure_s = from_s if is_new else time.time() + NOTICE_S
         for name, entry in told.items():
             rule = truth.Rule(from_s, sure_s, entry["every"], entry["enabled"])
             self.rules.setdefault(name, []).append(rule)
+
+    def _deploy(self) -> None:
+        """What a project's own code says changes for all that run it: beat and the recorder are started again."""
+        self.stop_beat()
+        from_s = time.time()
+        self.stop_listening()
+        self._write()
+        self.listen()
+        self.unheard.append((from_s, time.time()))
+        self.start_beat()
+
+    def _write(self) -> None:
+        (self.script.folder / "schedule.json").write_text(json.dumps(self._told))
 
     def start_beat(self, name: str = "beat") -> None:
         folder = self.script.folder

@@ -169,8 +169,17 @@ def judged(entry: Known, gathered: Gathered) -> Judged:
     )
     judgement = judge(known, scope)
     background = _background(entry, gathered, fires)
-    verdicts = tuple(explained(verdict, background(verdict)) for verdict in judgement.verdicts)
-    return Judged(verdicts, judgement.extras, fires)
+    verdicts = tuple(_doubted(entry, *explained(one, background(one))) for one in judgement.verdicts)
+    return Judged(verdicts, tuple(one for one in judgement.extras if not entry.is_doubtful(one.at)), fires)
+
+
+def _doubted(entry: Known, verdict: Verdict, note: str | None) -> tuple[Verdict, str | None]:
+    """By a definition that may have been changed already nothing is late or missed."""
+    is_bad = verdict.fire in ("late", "missed", "overdue")
+    if not is_bad or not any(map(entry.is_doubtful, (verdict.due_at, verdict.fired_at or verdict.due_at))):
+        return verdict, note
+    said = "its definition was changed around then, and when exactly is not known"
+    return replace(verdict, fire="unknown"), "; ".join(filter(None, (said, note)))
 
 
 def scope_of(entry: Known, heard: Heard, last: Row[Any] | None, to_at: int) -> Scope | None:
