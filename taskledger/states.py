@@ -42,5 +42,7 @@ ENDS = {
 }
 #: These say what became of a task and nothing about it: name, arguments and relations stand in other events.
 SILENT_TYPES = frozenset({"task-started", *ENDS})
+#: What beat's probe says of a send: `task` is its name there (docs/beat-probe.md). It counts where no `task-sent` came.
+BEAT_SENT = "beat-sent"
 #: Order of events that carry the same timestamp.
 RANK = {"task-sent": 0, "task-received": 1, "task-started": 2, **{kind: int(state) for kind, state in ENDS.items()}}

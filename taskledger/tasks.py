@@ -7,7 +7,7 @@ from taskledger import runs
 from taskledger.events import TASK_EVENT_TYPES, Event
 from taskledger.runs import Run, retries_of, runtime_of, small
 from taskledger.settlements import Settlement, first_said, settled, unseen
-from taskledger.states import RANK, SILENT_TYPES, State
+from taskledger.states import BEAT_SENT, RANK, SILENT_TYPES, State
 from taskledger.texts import kept, moment, name
 
 
@@ -59,13 +59,15 @@ def project(
 def _searched(task_id: str, story: Sequence[Event], cut_at: int | None, settlements: Sequence[Settlement] = ()) -> Task:
     """Of any story."""
     known = [event for event in story if event.type in TASK_EVENT_TYPES]
-    sents = [event for event in known if event.type == "task-sent"]
+    sents = [event for event in known if event.type == "task-sent"] or [
+        event for event in story if event.type == BEAT_SENT
+    ]
     drafts = runs.gather(known if cut_at is None else [event for event in known if event.at <= cut_at])
     if cut_at is not None:
         drafts[-1:] = [runs.noted(draft, "what came after it is left out") for draft in drafts[-1:]]
         drafts += runs.gather([event for event in known if event.at > cut_at])
     # Of several sends of one attempt the first is the run's.
-    sent_at = {retries_of(event): event.at for event in reversed(sents)}
+    sent_at = {0 if event.type == BEAT_SENT else retries_of(event): event.at for event in reversed(sents)}
     made = tuple([runs.finished(number, draft, sent_at, drafts) for number, draft in enumerate(drafts, 1)])
     if settlements:
         return _settled(task_id, story, sents, made, settlements)
@@ -185,7 +187,7 @@ def _task(task_id: str, story: Sequence[Event], sents: Sequence[Event], runs: tu
     # In the order of the fields, as in `runs.finished`.
     return Task(
         task_id,
-        name(about["name"]),
+        name(about["name"]) or _sent_name(sent),
         last.state if last else State.PENDING if sent else State.UNKNOWN,
         story[0].at,
         sent.at if sent else None,
@@ -210,6 +212,11 @@ def _task(task_id: str, story: Sequence[Event], sents: Sequence[Event], runs: tu
         len(story),
         runs,
     )
+
+
+def _sent_name(sent: Event | None) -> str | None:
+    """The name by which beat's probe told of the send, where no event of the task has said it."""
+    return name(sent.fields.get("task")) if sent is not None and sent.type == BEAT_SENT else None
 
 
 _LASTING = ("name", "args", "kwargs", "queue", "routing_key")

@@ -33,6 +33,19 @@ def test_the_usual_life():
     assert (run.number, run.state, run.retries, run.sent_at) == (1, State.SUCCESS, 0, NOON_AT)
 
 
+def test_what_beat_sent_waits_under_its_name():
+    """Of a task that only beat's probe told of, its name and since when it waits are known; later events add to it."""
+    told = raw("beat-sent", NOON - 0.5, uuid=TASK, task="billing.charge", entry="nightly", hostname="gen9@beat")
+
+    waiting, done = made(told), made(told, *succeeded()[1:])
+
+    assert (waiting.state, waiting.name, waiting.sent_at) == (State.PENDING, "billing.charge", NOON_AT - 500_000)
+    assert (waiting.client, waiting.runs) == ("gen9@beat", ())
+    assert (done.state, done.sent_at, done.runs[0].sent_at) == (State.SUCCESS, NOON_AT - 500_000, NOON_AT - 500_000)
+    assert done.wait_s == 1.0
+    assert made(told, *succeeded()).sent_at == NOON_AT
+
+
 def test_a_failure_carries_its_class_message_and_measured_time():
     """A failed run has exception, traceback and a run time, although Celery's event has none."""
     task = made(*failed())

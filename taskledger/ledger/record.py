@@ -17,7 +17,7 @@ from taskledger.ledger.engine import Ledger
 from taskledger.ledger.faults import is_double
 from taskledger.ledger.labels import Kind, Labels
 from taskledger.ledger.types import pack_task_id
-from taskledger.states import SILENT_TYPES
+from taskledger.states import BEAT_SENT, SILENT_TYPES
 from taskledger.texts import name
 from taskledger.texts import text as plain
 
@@ -139,6 +139,8 @@ def _unknown_names(labels: Labels, batch: Batch) -> Iterator[tuple[Kind, str]]:
                     spelled = name(value)
                     if spelled is not None and spelled not in known:
                         yield kind, spelled
+            if event.type == BEAT_SENT and (spelled := name(event.fields.get("task"))) is not None:
+                yield Kind.NAME, spelled  # by which the task goes until an event of its own names it
 
 
 def _insert_events(

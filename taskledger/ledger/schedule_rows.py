@@ -5,6 +5,7 @@ Whatever the number of entries, the number of questions to the database is the s
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from statistics import median
 from typing import Any
@@ -23,9 +24,10 @@ from taskledger.ledger.labels import Labels
 from taskledger.ledger.schedule_facts import Heard
 from taskledger.ledger.schedule_judge import Cluster, gather, has_due, judged, scope_of
 from taskledger.ledger.schedule_known import Beats, Known
+from taskledger.ledger.schedule_runs import with_run_flags
 from taskledger.ledger.schedule_ticks import Outcomes, Tasks, final, final_ticks, notes_of, tasks_of, unsettled
 from taskledger.schedule_words import expression, words
-from taskledger.schedules import Clocked, Interval, Unverifiable, step
+from taskledger.schedules import Clocked, Definition, Interval, Unverifiable, step
 from taskledger.states import State
 from taskledger.ticks import Fire, Scope
 from taskledger.verdicts import RECEIVE_WITHIN_S, Verdict
@@ -54,7 +56,12 @@ def schedule(ledger: Ledger, name: str, now_at: int, *, ticks: int = 200, at: in
     with ledger.read() as connection:
         asked = replace(_asked(connection, now_at, ticks, at), is_whole=True)
         mine = [entry for entry in asked.entries if entry.name == name][:1]
-        return next(iter(_rows(connection, ledger.labels, mine, asked)), None)
+        row = next(iter(_rows(connection, ledger.labels, mine, asked)), None)
+        if row is None or at is not None:
+            return row
+        most_s = mine[0].settings.max_runtime_s
+        told = with_run_flags(connection, mine[0].cluster_id, row.ticks, most_s, now_at)
+        return replace(row, ticks=tuple(told))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +165,8 @@ def _row(entry: Known, seen: _Seen, found: _Found, asked: _Asked) -> ScheduleRow
         name=entry.name,
         cluster=seen.name,
         task=definition.task,
-        expression=expression(definition.schedule),
-        words=words(definition.schedule),
+        expression=_in_words(definition.schedule)[0],
+        words=_in_words(definition.schedule)[1],
         timezone=definition.schedule.tz,
         source=entry.source,
         enabled=definition.enabled and entry.latest.to_at is None,
@@ -176,6 +183,11 @@ def _row(entry: Known, seen: _Seen, found: _Found, asked: _Asked) -> ScheduleRow
         last_fired_at=last_fired[0],
         last_task_id=last_fired[1],
     )
+
+
+@lru_cache(maxsize=4096)
+def _in_words(definition: Definition) -> tuple[str, str]:
+    return expression(definition), words(definition)
 
 
 def _past(entry: Known, found: _Found, asked: _Asked) -> list[TickRow]:

@@ -10,10 +10,11 @@ from sqlalchemy import select
 
 from taskledger import bodies, redaction
 from taskledger.events import Event
-from taskledger.ledger import Ledger, rebuild, redact, retain, schema
+from taskledger.ledger import Ledger, query, rebuild, redact, retain, schema
 from taskledger.redaction_rules import parse_payloads
 from taskledger.retention import Retention
 from taskledger.schedules import entry_from
+from taskledger.states import State
 
 #: 2026-11-22 10:00:00 UTC
 TEN_AT = 1_795_341_600 * SECOND
@@ -217,3 +218,15 @@ def test_what_entries_give_to_their_tasks_is_redacted(ledger: Ledger) -> None:
         assert "hunter2" not in connection.scalars(select(schema.schedule_version.c.definition)).one()
         event = connection.execute(select(schema.event)).one()
         assert b"hunter2" not in bodies.unpack(event.codec, bytes(event.body))
+
+
+def test_a_send_is_a_task_that_waits(ledger: Ledger) -> None:
+    """Before any worker has received it, what beat sent stands among the tasks, under its name and as waiting."""
+    told = Beat().sent(at(15), "a", task="proj.never_heard_of")
+
+    write(ledger, told)
+
+    found = query.task(ledger, told.task_id or "")
+    assert found is not None
+    assert (found.task.name, found.task.state) == ("proj.never_heard_of", State.PENDING)
+    assert found.client == "gen7@beat"

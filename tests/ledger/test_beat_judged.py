@@ -315,3 +315,23 @@ def test_judging_again_and_by_two_changes_nothing(ledger: Ledger) -> None:
     assert judge_due(ledger, at(60)) == 0
     with ledger.read() as connection:
         assert connection.execute(select(schema.tick_count.c.number)).scalars().all() == [3]
+
+
+def test_how_its_tasks_ran_is_flagged(ledger: Ledger) -> None:
+    """A run into the next due time, one that took longer than was set for the entry, one that was delivered twice."""
+    from stories import decoded, succeeded, task_event  # noqa: PLC0415
+
+    beat = begun(ledger, entry("a"))
+    sends = [beat.sent(at(minutes), "a") for minutes in (0, 15, 30)]
+    ids = [send.task_id or "" for send in sends]
+    long = succeeded(at(0) / SECOND, ids[0])[:-1]
+    twice = task_event("received", at(31) / SECOND, ids[2], name="proj.add", retries=0, hostname="w2@vm")
+    write(ledger, *sends, *decoded(*long, task_event("succeeded", at(16) / SECOND, ids[0], runtime=960.0)))
+    write(ledger, *decoded(*succeeded(at(15) / SECOND, ids[1]), *succeeded(at(30) / SECOND, ids[2]), twice))
+    write(ledger, beat.tick(at(44), 60.0))
+
+    unset = [tick(ledger, "a", minutes, at(44)).flags for minutes in (0, 15, 30)]
+    schedule_settings.set(ledger, "a", max_runtime_s=600.0, now_at=at(44))
+
+    assert unset == [("overran",), (), ("redelivered",)]
+    assert tick(ledger, "a", 0, at(44)).flags == ("overran", "too_long")
