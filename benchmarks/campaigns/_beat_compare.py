@@ -1,7 +1,7 @@
 """Hold what the ledger says of each due time against what beat's log says; the ledger is never asked what is true."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.campaigns import _beat_truth as truth
@@ -40,6 +40,8 @@ class Play:
     unheard: Sequence[tuple[float, float]]
     #: when beat was away after it had been killed
     downs: Sequence[tuple[float, float]]
+    #: kinds of findings that were there at some time
+    found: Collection[str]
     rows: Mapping[str, ScheduleRow]
     attempts: Sequence[Attempt]
     from_s: float
@@ -102,7 +104,8 @@ def _entry(play: Play, name: str, row: ScheduleRow) -> Iterator[tuple[float, str
             yield at, "open", _told(tick) + ": should have been final by now"
             continue
         kind, words = _verdict(play, name, tick, due)
-        yield at, kind, tick.fire if kind != "wrong" else f"{_told(tick)}: {words}"
+        word = f"{tick.fire} inferred" if "inferred" in tick.flags else tick.fire
+        yield at, kind, word if kind != "wrong" else f"{_told(tick)}: {words}"
     yield from _left_out(play, name, rules, due, ticks)
 
 

@@ -65,6 +65,8 @@ class Crew:
     #: what was final when it was looked at: entry -> due time -> verdict
     final: dict[str, dict[int, tuple[str, str | None]]] = field(default_factory=dict)
     flips: list[str] = field(default_factory=list)
+    #: kinds of findings that were there when it was looked
+    found: set[str] = field(default_factory=set)
     proxy: stage.Proxy = field(init=False)
     _told: dict[str, dict[str, Any]] = field(default_factory=dict)
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -170,6 +172,7 @@ class Crew:
         now_at = time.time_ns() // 1000
         with open_ledger(self.script.database_url) as ledger:
             found = {name: query.schedule(ledger, name, now_at, ticks=2_000) for name in self.rules}
+            self.found |= {finding.kind for finding in query.findings(ledger, now_at)}
         rows = {name: row for name, row in found.items() if row is not None}
         for name, row in rows.items():
             self._compare_final(name, {tick.due_at: (tick.fire, tick.task_id) for tick in row.ticks if tick.is_final})
@@ -177,9 +180,9 @@ class Crew:
 
     def _compare_final(self, name: str, now: dict[int, tuple[str, str | None]]) -> None:
         before = self.final.get(name, {})
-        self.flips += [
-            f"{name}: {was} became {now.get(due_at)}" for due_at, was in before.items() if now.get(due_at) != was
-        ]
+        # What is unknown may become known by what beat remembers.
+        changed = [(was, now.get(due_at)) for due_at, was in before.items() if now.get(due_at) != was]
+        self.flips += [f"{name}: {was} became {became}" for was, became in changed if was[0] != "unknown"]
         self.final[name] = now
 
     def _celery(self, *words: str) -> list[str]:

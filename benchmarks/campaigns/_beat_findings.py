@@ -1,5 +1,6 @@
 """What must be found beside the verdicts: two beats, all news of the probe in spite of an outage, sends that were kept."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -7,17 +8,29 @@ from sqlalchemy import select
 
 from benchmarks.campaigns._beat_compare import Play
 from taskledger import sequences
-from taskledger.ledger import open_ledger, schema
+from taskledger.crontabs import SECOND
+from taskledger.ledger import open_ledger, query, schema
+from taskledger.ledger.listening_answers import Span
 
 #: seconds within which the probe tells what happened
 LAST_S = 8.0
+MINUTE_S = 60.0
+#: scene, entry -> what must be said of it by how its sends are known
+_STATES = (
+    ("quiet", "often", {"probe": "well", "task-sent": "well", "worker": "well"}),
+    ("quiet", "wrong", {"probe": "not_well", "task-sent": "not_well", "worker": "cannot_tell"}),
+    ("killed", "often", {"probe": "not_well", "task-sent": "not_well", "worker": "cannot_tell"}),
+)
 
 
 def missing_findings(play: Play) -> Iterator[str]:
     """Sentences about what should be in the ledger and is not."""
     if play.evidence == "probe":
         yield from _lost_news(play)
+        yield from _not_found(play)
+        yield from _not_proven(play)
     yield from _lock(play)
+    yield from _overall(play)
 
 
 def _lost_news(play: Play) -> Iterator[str]:
@@ -50,6 +63,37 @@ def _untold(play: Play, sent: set[str], failed: int) -> Iterator[str]:
     failures = sum(one.error is not None for one in heard)
     if failed < failures:
         yield f"{failures} sends failed by beat's log, {failed} were told"
+
+
+def _not_found(play: Play) -> Iterator[str]:
+    """Two beats, and one that is silent longer than it said."""
+    scenes = {span.scene for span in play.spans}
+    wanted = {"two_beats"} if "two-beats" in scenes and play.script.scheduler != "redbeat" else set()
+    wanted |= {"beat_dead"} if any(to_s - from_s > MINUTE_S for from_s, to_s in play.downs) else set()
+    for kind in sorted(wanted - set(play.found)):
+        yield f"{kind} was never found, only {', '.join(sorted(play.found)) or 'nothing'}"
+
+
+def _not_proven(play: Play) -> Iterator[str]:
+    """The last send that nobody heard becomes known by the next one."""
+    if any(span.scene == "unheard" for span in play.spans):
+        inferred = [tick for tick in play.rows["often"].ticks if "inferred" in tick.flags and tick.fire == "on_time"]
+        if not inferred:
+            yield "no send was inferred from the one after it"
+
+
+def _overall(play: Play) -> Iterator[str]:
+    """What `taskledger check beat` says of whole scenes."""
+    now_at = time.time_ns() // 1000
+    with open_ledger(play.script.database_url) as ledger:
+        for scene, name, states in _STATES:
+            span = next((span for span in play.spans if span.scene == scene), None)
+            if span is None or name not in play.rules:
+                continue
+            whole = Span(round(span.from_s * SECOND), round(span.to_s * SECOND))
+            told = query.beat_verdict(ledger, whole, now_at, name)
+            if told is None or told.state != states[play.evidence]:
+                yield f"beat_verdict of {name} in {scene} is {told}, not {states[play.evidence]}"
 
 
 def _lock(play: Play) -> Iterator[str]:

@@ -101,6 +101,7 @@ def _down(crew: Crew, seconds: float) -> None:
     from_s = time.time()
     crew.kill_beat()
     time.sleep(seconds)
+    crew.look()
     number = len(crew.attempts())
     crew.start_beat()
     stage.until(lambda: len(crew.attempts()) > number, "beat to send again", START_S)

@@ -78,8 +78,9 @@ def run(
         to_s = time.time()
         rows = _settled(crew, to_s)
         played = Play(
-            script, crew.spans, crew.rules, crew.unheard, crew.downs, rows, crew.attempts(), from_s, to_s - MARGIN_S
-        )
+            script, crew.spans, crew.rules, crew.unheard, crew.downs, crew.found, rows, crew.attempts(), from_s,
+            to_s - MARGIN_S,
+        )  # fmt: skip
         (script.folder / "play.pickle").write_bytes(pickle.dumps(played))
         tallies = compared(played)
         complaints = [*(f"a final verdict changed: {flip}" for flip in crew.flips), *missing_findings(played)]
