@@ -162,9 +162,7 @@ class _Kept:
         is_time = now_at - self._at >= KEEP_EVERY
         if is_time or self._entries != reading.entries:
             entries = _redacted(self._settings, reading.entries)
-            changed = schedule_store.keep_definitions(
-                ledger, cluster, reading.source, entries, now_at, self._read_at
-            )
+            changed = schedule_store.keep_definitions(ledger, cluster, reading.source, entries, now_at, self._read_at)
         if is_time or self._counts != reading.counts:
             schedule_store.keep_counts(ledger, cluster, reading.counts, now_at)
         self._entries, self._counts = reading.entries, reading.counts

@@ -17,9 +17,9 @@ LAST_S = 8.0
 MINUTE_S = 60.0
 #: scene, entry -> what must be said of it by how its sends are known
 _STATES = (
-    ("quiet", "often", {"probe": "well", "task-sent": "well", "worker": "well"}),
-    ("quiet", "wrong", {"probe": "not_well", "task-sent": "not_well", "worker": "cannot_tell"}),
-    ("killed", "often", {"probe": "not_well", "task-sent": "not_well", "worker": "cannot_tell"}),
+    ("quiet", "often", {"probe": ("well",), "task-sent": ("well",), "worker": ("well", "cannot_tell")}),
+    ("quiet", "wrong", {"probe": ("not_well",), "task-sent": ("not_well",), "worker": ("cannot_tell",)}),
+    ("killed", "often", {"probe": ("not_well",), "task-sent": ("not_well",), "worker": ("cannot_tell",)}),
 )
 
 
@@ -92,8 +92,8 @@ def _overall(play: Play) -> Iterator[str]:
                 continue
             whole = Span(round(span.from_s * SECOND), round(span.to_s * SECOND))
             told = query.beat_verdict(ledger, whole, now_at, name)
-            if told is None or told.state != states[play.evidence]:
-                yield f"beat_verdict of {name} in {scene} is {told}, not {states[play.evidence]}"
+            if told is None or told.state not in states[play.evidence]:
+                yield f"of {name} in {scene} check beat says {told}, not {' or '.join(states[play.evidence])}"
 
 
 def _lock(play: Play) -> Iterator[str]:

@@ -4,6 +4,7 @@ Run by itself it brings the schedule in schedule.json to where that scheduler ke
 nowhere: its beat reads the file when it starts, as it reads any project's configuration.
 """
 
+# ruff: noqa: PLC0415  What belongs to one scheduler is imported for that one only.
 import json
 import os
 import sys

@@ -28,8 +28,8 @@ from taskledger.ledger.answers import ScheduleRow
 
 SCHEDULERS = ("persistent", "django", "redbeat", "sqlalchemy", "embedded")
 EVIDENCE = ("probe", "task-sent", "worker")
-#: seconds until what was due last is final, and until that is surely so
-SETTLED_S, SURELY_S = 45.0, 120.0
+#: seconds until what was due last may be final, and until it surely is
+SETTLED_S, SURELY_S = 15.0, 150.0
 #: crews that play at once, if nothing else is said: more of them would only wait for one another
 AT_ONCE = 5
 
@@ -62,9 +62,7 @@ class Outcome:
         return "\n".join([*lines, f"  took {self.took_s:.0f} s"])
 
 
-def run(
-    script: Script, scenes: Sequence[str] = tuple(SCENES), *, is_brief: bool = False
-) -> Outcome:
+def run(script: Script, scenes: Sequence[str] = tuple(SCENES), *, is_brief: bool = False) -> Outcome:
     """One crew plays the scenes; `is_brief`: two entries, a shorter time without beat, and no crontab."""
     began_s = time.monotonic()
     with Crew(script) as crew:
@@ -93,11 +91,14 @@ def _settled(crew: Crew, to_s: float) -> dict[str, ScheduleRow]:
     while True:
         rows = crew.look()
         is_open = [
-            tick for row in rows.values() for tick in row.ticks if not tick.is_final and tick.due_at / 1e6 < to_s - MARGIN_S
+            tick
+            for row in rows.values()
+            for tick in row.ticks
+            if not tick.is_final and tick.due_at / 1e6 < to_s - MARGIN_S
         ]
         if not is_open or time.time() > to_s + SURELY_S:
             return rows
-        crew.rest(5)
+        crew.rest(2)
 
 
 def _run_all(plays: Sequence[tuple[str, str]], scenes: Sequence[str], at_once: int, keep: Path | None) -> list[Outcome]:

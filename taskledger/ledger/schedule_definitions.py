@@ -188,5 +188,6 @@ def _close_gone(
     changed = 0
     for chunk in dialects.chunks(gone):
         still_open = and_(version.c.entry_id.in_(chunk), version.c.valid_to_at.is_(None), _polled())
-        changed += connection.execute(update(version).where(still_open).values(valid_to_at=now_at, sure_until_at=sure_until_at)).rowcount
+        close = update(version).where(still_open).values(valid_to_at=now_at, sure_until_at=sure_until_at)
+        changed += connection.execute(close).rowcount
     return changed

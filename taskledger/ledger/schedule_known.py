@@ -188,9 +188,7 @@ def layered(polled: Sequence[KnownVersion], probed: Sequence[KnownVersion], say:
         if made and made[-1].to_at == from_at and made[-1].entry == chosen.entry and made[-1].source == chosen.source:
             made[-1] = _with_end(made[-1], to_at)
         else:
-            made.append(
-                replace(chosen, from_at=from_at, to_at=None if to_at == NEVER_AT else to_at)
-            )
+            made.append(replace(chosen, from_at=from_at, to_at=None if to_at == NEVER_AT else to_at))
     return tuple(made)
 
 
