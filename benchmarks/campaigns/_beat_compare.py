@@ -164,17 +164,15 @@ def _lateness(play: Play, tick: TickRow, attempt: Attempt, due: Sequence[Due]) -
     its = next((one for one in due if one.attempt == attempt), None)
     if play.is_doubled(attempt.at):
         return _doubled(play, tick, attempt)
-    if its is None:
-        is_first = attempt == next(iter(play.of(attempt.entry)))
-        return ("right", "") if is_first or "anchor" in tick.flags else ("wrong", "nothing was due then")
-    if "anchor" in tick.flags:
+    if "anchor" in tick.flags or (its is None and attempt == next(iter(play.of(attempt.entry)))):
         return "right", ""
+    if its is None:
+        return "wrong", "nothing was due then"
     wrong_s = abs(tick.due_at / SECOND - its.at)
     late_s, grace_s = attempt.at - its.at, _grace(its.every)
     is_late = tick.fire == "late"
-    if wrong_s <= play.near_s and (is_late == (late_s > grace_s) or abs(late_s - grace_s) <= play.near_s):
-        return "right", ""
-    if not its.is_sure and not is_late:
+    is_right = wrong_s <= play.near_s and (is_late == (late_s > grace_s) or abs(late_s - grace_s) <= play.near_s)
+    if is_right or not (its.is_sure or is_late):
         return "right", ""
     if play.evidence != "probe" and _is_after_failure(play, attempt):
         return "coarse", ""
@@ -208,16 +206,10 @@ def _failed(play: Play, name: str, tick: TickRow) -> tuple[str, str]:
 
 def _missed(play: Play, name: str, tick: TickRow, due: Sequence[Due]) -> tuple[str, str]:
     """It must have been due by a rule that was surely in force, and not sent while it was due."""
+    why_not = _why_not_missed(play, name, tick)
+    if why_not is not None:
+        return "wrong", why_not
     at, rules = tick.due_at / SECOND, play.rules[name]
-    options = [rule for rule in rules if rule.from_s <= at]
-    if options and not options[-1].enabled:
-        return "wrong", "it was switched off by then"
-    if len(options) > 1 and at < options[-1].sure_s:
-        return "wrong", "it had been changed by then"
-    grace_s = _grace(rules[0].every)
-    sent = [one for one in play.of(name) if one.task_id and at - 0.5 <= one.at <= at + grace_s]
-    if sent and not play.is_doubled(at):
-        return "wrong", f"it was sent at {sent[0].at:.3f}"
     near = [one for one in due if abs(one.at - at) <= max(play.near_s, 0.5)]
     if any(one.attempt is None for one in near):
         return "right", ""
@@ -228,6 +220,17 @@ def _missed(play: Play, name: str, tick: TickRow, due: Sequence[Due]) -> tuple[s
     if tried:
         return ("wrong", f"it failed: {tried[0].error}") if play.evidence == "probe" else ("coarse", "")
     return "wrong", f"nothing was due then; near it was {[(one.at, one.attempt) for one in near]}"
+
+
+def _why_not_missed(play: Play, name: str, tick: TickRow) -> str | None:
+    at, rules = tick.due_at / SECOND, play.rules[name]
+    options = [rule for rule in rules if rule.from_s <= at]
+    if options and not options[-1].enabled:
+        return "it was switched off by then"
+    if len(options) > 1 and at < options[-1].sure_s:
+        return "it had been changed by then"
+    sent = [one for one in play.of(name) if one.task_id and at - 0.5 <= one.at <= at + _grace(rules[0].every)]
+    return f"it was sent at {sent[0].at:.3f}" if sent and not play.is_doubled(at) else None
 
 
 def _left_out(

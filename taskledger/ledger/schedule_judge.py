@@ -198,8 +198,8 @@ def _uncounted(verdicts: Iterable[tuple[Verdict, str | None]]) -> Iterator[tuple
 
 
 def _doubted(entry: Known, verdict: Verdict, note: str | None) -> tuple[Verdict, str | None]:
-    """By a definition that may have been changed already nothing is late or missed."""
-    is_bad = verdict.fire in ("late", "missed", "overdue")
+    """By a definition that may have been changed already nothing is late or missed, nor a little late."""
+    is_bad = verdict.fire in ("late", "missed", "overdue") or abs(verdict.lateness_s or 0.0) > 1.0
     if not is_bad or not any(map(entry.is_doubtful, (verdict.due_at, verdict.fired_at or verdict.due_at))):
         return verdict, note
     said = "its definition was changed around then, and when exactly is not known"

@@ -134,12 +134,12 @@ class Known:
         return version is not None and version.source == PROBE
 
 
-def known(connection: Connection, *, name: str | None = None) -> list[Known]:
+def known(connection: Connection, now_at: int, *, name: str | None = None) -> list[Known]:
     """All schedule entries by name, or those of one name in any cluster."""
-    return known_with(connection, beats(connection), name=name)
+    return known_with(connection, beats(connection), now_at, name=name)
 
 
-def known_with(connection: Connection, told: dict[int, Beats], *, name: str | None = None) -> list[Known]:
+def known_with(connection: Connection, told: dict[int, Beats], now_at: int, *, name: str | None = None) -> list[Known]:
     """As `known`, where the beat processes were read before."""
     entry, setting = schema.schedule_entry, schema.schedule_setting
     question = select(entry, setting).outerjoin(setting, setting.c.entry_id == entry.c.id).order_by(entry.c.name)
@@ -148,7 +148,9 @@ def known_with(connection: Connection, told: dict[int, Beats], *, name: str | No
     rows = [row for row in connection.execute(question).mappings() if name in (None, row["name"])]
     versions = _versions(connection, name=name)
     return [
-        _known(row, versions[row["id"]], told.get(row["cluster_id"], Beats())) for row in rows if row["id"] in versions
+        _known(row, versions[row["id"]], told.get(row["cluster_id"], Beats()), now_at)
+        for row in rows
+        if row["id"] in versions
     ]
 
 
@@ -192,8 +194,8 @@ def layered(polled: Sequence[KnownVersion], probed: Sequence[KnownVersion], say:
     return tuple(made)
 
 
-def _known(row: RowMapping, versions: tuple[list[KnownVersion], list[KnownVersion]], told: Beats) -> Known:
-    in_force = layered(versions[0], _looked_at(versions[1], told), told.say)
+def _known(row: RowMapping, versions: tuple[list[KnownVersion], list[KnownVersion]], told: Beats, now_at: int) -> Known:
+    in_force = _until(layered(versions[0], _looked_at(versions[1], told), told.say), now_at)
     is_probed = in_force[-1].source == PROBE
     return Known(
         row["id"],
@@ -204,6 +206,14 @@ def _known(row: RowMapping, versions: tuple[list[KnownVersion], list[KnownVersio
         in_force,
         EntrySettings() if row["entry_id"] is None else settings_of(row),
     )
+
+
+def _until(versions: tuple[KnownVersion, ...], now_at: int) -> tuple[KnownVersion, ...]:
+    """Without what is in force only later, as what is polled will be if beat's probe says nothing more."""
+    begun = [version for version in versions if version.from_at <= now_at] or [*versions[:1]]
+    if begun and begun[-1].to_at is not None and begun[-1].to_at > now_at:
+        begun[-1] = replace(begun[-1], to_at=None)
+    return tuple(begun)
 
 
 def _looked_at(probed: Sequence[KnownVersion], told: Beats) -> Sequence[KnownVersion]:

@@ -40,7 +40,7 @@ def judge_due(ledger: Ledger, now_at: int) -> int:
         with ledger.write() as connection:
             beat_versions.settle(connection, cluster_id)
     with ledger.read() as connection:
-        entries = entries_of.known_with(connection, told)
+        entries = entries_of.known_with(connection, told, now_at)
     clusters: dict[int, list[Known]] = defaultdict(list)
     for entry in entries:
         clusters[entry.cluster_id].append(entry)

@@ -369,3 +369,16 @@ def test_beats_counters_do_not_weaken_what_its_probe_says(ledger: Ledger) -> Non
     judge_due(ledger, at(60))
 
     assert fires(ledger, "a", at(31)) == [(0, "on_time"), (15, "missed"), (30, "on_time")]
+
+
+def test_the_probe_is_in_force_while_its_beat_lives(ledger: Ledger) -> None:
+    """What is polled beside it will count when the probe is silent for long, and not before."""
+    beat = begun(ledger, entry("a"))
+    keep_definitions(ledger, CLUSTER, "proj (beat_schedule)", [Entry("a", "proj.add", Crontab("*/15"))], at(-0.9))
+    write(ledger, beat.sent(at(0), "a"), beat.tick(at(1), 840.0))
+
+    now, later = schedule(ledger, "a", at(2)), schedule(ledger, "a", at(40))
+    assert now is not None
+    assert later is not None
+    assert (now.source, later.source) == ("probe", "proj (beat_schedule)")
+    assert query.schedule_history(ledger, "a", at(2))[0].source == "probe"

@@ -1,5 +1,6 @@
 """The questions about beat: its processes, what is wrong with it, the history of an entry, and whether all is well."""
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -51,10 +52,10 @@ def findings(ledger: Ledger, now_at: int) -> tuple[FindingRow, ...]:
     return tuple(of_rows(ledger, schedule_rows.schedules(ledger, now_at, ticks=TICKS), now_at))
 
 
-def schedule_history(ledger: Ledger, name: str) -> tuple[ScheduleVersionRow, ...]:
+def schedule_history(ledger: Ledger, name: str, now_at: int | None = None) -> tuple[ScheduleVersionRow, ...]:
     """The definitions of an entry, the newest first, each with what it changed; () if there never was one."""
     with ledger.read() as connection:
-        entries = entries_of.known(connection, name=name)
+        entries = entries_of.known(connection, time.time_ns() // 1000 if now_at is None else now_at, name=name)
     rows: list[ScheduleVersionRow] = []
     for entry in entries[:1]:
         before: Entry | None = None
