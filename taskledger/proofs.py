@@ -2,9 +2,10 @@
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
-from taskledger.ticks import Count, Facts, Fire, Scope, Tick, early_of, is_covered
+from taskledger.ticks import Anchor, Count, Facts, Fire, Scope, Tick, early_of, is_covered, ticks
 
 #: how a proven run is known; its `Fire.source`
 BY_LATER_FIRE = "prev_run"
@@ -20,8 +21,8 @@ def proven(facts: Facts, tolerance: int) -> list[Fire]:
     """The runs that beat remembers and that are not among the fires, earliest first."""
     times = sorted(fire.at for fire in facts.fires)
     found: list[Fire] = []
-    # A counter may prove more than a later fire: of the same run it is the better witness.
-    for run in (*_by_counters(facts.counts), *_by_later_fires(facts.fires)):
+    # Of the same run a later fire is the better witness: a counter counts what could not be sent as well.
+    for run in (*_by_later_fires(facts.fires), *_by_counters(facts.counts)):
         if not _is_near(times, run.at, tolerance):
             insort(times, run.at)
             found.append(run)
@@ -37,16 +38,25 @@ def share_out(slots: Sequence[Tick], runs: Sequence[Fire]) -> None:
             slots[place].proven.append(run)
 
 
-def mark_counted(slots: Sequence[Tick], facts: Facts, tolerance: int) -> None:
+def mark_counted(slots: Sequence[Tick], facts: Facts, scope: Scope, runs: Sequence[Fire], tolerance: int) -> None:
     """Mark the ticks without a fire between two readings of a counter that counted, unheard, one run for each at least.
 
     When there are fewer such runs than ticks, nobody can tell which of them they were for, and none is marked.
     """
     for before, after in pairwise(sorted(facts.counts, key=_by_time)):
         silent = [tick for tick in _between(slots, before, after) if not tick.fires]
-        if silent and len(silent) <= _unheard(facts, before, after, tolerance):
+        if silent and _silent(facts, scope, before, runs, after) <= _unheard(facts, before, after, tolerance):
             for tick in silent:
                 tick.is_counted = True
+
+
+def _silent(facts: Facts, scope: Scope, before: Count, runs: Sequence[Fire], after: Count) -> int:
+    """How many ticks without a fire there were from one reading's last run to the other's, in the scope or not."""
+    from_at, to_at = (before.last_run_at or 0) + 1, (after.last_run_at or 0) + 1
+    whole = replace(scope, from_at=from_at, to_at=to_at, anchor=Anchor(from_at - 1, is_fire=True))
+    times = sorted(fire.at for fire in facts.fires)
+    found = _between(ticks(facts, whole, runs), before, after)
+    return sum(bisect_left(times, tick.starts_at) == bisect_left(times, tick.closes_at) for tick in found)
 
 
 def _by_later_fires(fires: Sequence[Fire]) -> Iterator[Fire]:

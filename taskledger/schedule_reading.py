@@ -154,17 +154,19 @@ class _Kept:
         self._entries: tuple[Entry, ...] | None = None
         self._counts: tuple[RunCount, ...] = ()
         self._at = 0
+        #: when it was read before
+        self._read_at: int | None = None
 
     def keep(self, ledger: Ledger, reading: "Reading", now_at: int) -> int:
         cluster, changed = self._cluster, 0
         is_time = now_at - self._at >= KEEP_EVERY
         if is_time or self._entries != reading.entries:
             entries = _redacted(self._settings, reading.entries)
-            changed = schedule_store.keep_definitions(ledger, cluster, reading.source, entries, now_at)
+            changed = schedule_store.keep_definitions(ledger, cluster, reading.source, entries, now_at, self._read_at)
         if is_time or self._counts != reading.counts:
             schedule_store.keep_counts(ledger, cluster, reading.counts, now_at)
         self._entries, self._counts = reading.entries, reading.counts
-        self._at = now_at if is_time else self._at
+        self._at, self._read_at = (now_at if is_time else self._at), now_at
         return changed
 
 

@@ -87,12 +87,13 @@ def judge(facts: Facts, scope: Scope) -> Judgement:
     facts = replace(facts, fires=sorted(set(facts.fires), key=_by_time), counts=sorted(set(facts.counts), key=_read))
     tolerance = proofs.tolerance_of(facts, scope)
     proven = proofs.proven(facts, tolerance)
-    slots = ticks(facts, scope, [run for run in proven if _is_news(run, facts.coverage)])
+    news = [run for run in proven if _is_news(run, facts.coverage)]
+    slots = ticks(facts, scope, news)
     extras = [*_share_out(slots, facts.fires, facts.versions)]
     for tick in slots:
         extras += [Extra(fire.at, fire.task_id, "off_schedule") for fire in _surplus(tick)]
     proofs.share_out(slots, proven)
-    proofs.mark_counted(slots, facts, tolerance)
+    proofs.mark_counted(slots, facts, scope, news, tolerance)
     verdicts = tuple(_verdict(tick, facts, scope.now_at) for tick in slots)
     return Judgement(verdicts, tuple(sorted(extras, key=lambda extra: (extra.at, extra.task_id or ""))))
 
@@ -202,6 +203,9 @@ def _proven(tick: Tick, facts: Facts, bare: Verdict, run: Fire, now_at: int) -> 
     known = replace(bare, fired_at=run.at, source=run.source, flags=(*filter(None, [tick.flag]), "inferred"))
     if _would_be_heard(facts, run, tick):
         return replace(known, fire="failed_to_send") if now_at > run.at + tick.grace else bare
+    if run.source == proofs.BY_COUNTER:
+        # Beat counts before it sends: that it tried is known, and not whether it could.
+        return replace(bare, fire="unknown", source=run.source)
     return replace(known, fire="on_time" if run.at - tick.due_at <= tick.grace else "late")
 
 

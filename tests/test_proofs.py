@@ -78,13 +78,14 @@ def test_what_beat_remembers_is_no_run_unless_it_counted_one(run_count: int | No
     assert said(facts(fires, coverage=GAP), to_at=T0 + 5 * HOUR)[3] == UNKNOWN
 
 
-def test_a_counter_proves_a_run_in_a_gap() -> None:
-    """Its last run is on time, though whether it was sent is not known."""
+def test_a_counter_alone_proves_no_send() -> None:
+    """Beat counts what it cannot send as well: in a gap nobody knows which it was, and its source says why."""
     counts = [Count(T0 + 70 * MINUTE, T0 + HOUR, 8), Count(T0 + 4 * HOUR - MINUTE, T0 + 3 * HOUR, 10)]
 
-    known = said(facts([heard(T0), heard(T0 + HOUR), heard(T0 + 4 * HOUR)], coverage=GAP, counts=counts))
+    known = facts([heard(T0), heard(T0 + HOUR), heard(T0 + 4 * HOUR)], coverage=GAP, counts=counts)
 
-    assert known[:5] == [ON_TIME, ON_TIME, UNKNOWN, ("on_time", ("inferred",)), ON_TIME]
+    assert said(known)[:5] == [ON_TIME, ON_TIME, UNKNOWN, UNKNOWN, ON_TIME]
+    assert [verdict.source for verdict in verdicts_of(known)][2:4] == [None, "counter"]
 
 
 def test_a_counter_that_went_on_without_a_message_is_a_send_that_failed() -> None:
@@ -99,12 +100,12 @@ def test_a_counter_that_went_on_without_a_message_is_a_send_that_failed() -> Non
 
 @pytest.mark.parametrize("known", [{"hears_sends": False}, {"coverage": GAP}])
 def test_silence_proves_nothing_where_a_send_would_not_be_heard(known: dict[str, object]) -> None:
-    """Where only workers tell of tasks, or nobody listens, the run is known, and not that it failed."""
+    """Where only workers tell of tasks, or nobody listens, the run is known, and not whether it failed."""
     counts = [Count(T0 + MINUTE, T0, 8), Count(T0 + 2 * HOUR + MINUTE, T0 + 2 * HOUR, 10)]
 
     told = said(facts([heard(T0), heard(T0 + HOUR)], counts=counts, **known))
 
-    assert told[2] == ("on_time", ("inferred",))
+    assert told[2] == UNKNOWN
 
 
 def test_a_counter_that_went_on_by_several_tells_of_all_or_of_its_last() -> None:
@@ -115,6 +116,15 @@ def test_a_counter_that_went_on_by_several_tells_of_all_or_of_its_last() -> None
 
     assert said(facts([heard(T0)], counts=several))[:4] == [ON_TIME, failed, failed, failed]
     assert said(facts([heard(T0)], counts=fewer))[:4] == [ON_TIME, MISSED, MISSED, failed]
+
+
+def test_due_times_that_are_judged_already_count_among_the_silent() -> None:
+    """Two runs for four due times prove no failure of any, whichever of them are asked about."""
+    known = facts([heard(T0)], counts=[Count(T0 + MINUTE, T0, 8), Count(T0 + 5 * HOUR, T0 + 4 * HOUR + SECOND, 10)])
+
+    middle = judge(known, Scope(T0 + 2 * HOUR, T0 + 4 * HOUR, T0 + 6 * HOUR)).verdicts
+
+    assert [verdict.fire for verdict in middle] == ["missed", "missed"]
 
 
 def test_runs_that_were_heard_are_not_counted_twice() -> None:
@@ -153,7 +163,7 @@ def test_the_probe_tells_of_failures_itself() -> None:
     """Where it was heard before, a run that it did not tell of is lost news, and not a failed send."""
     counts = [Count(T0 + MINUTE, T0, 8), Count(T0 + HOUR + MINUTE, T0 + HOUR, 9)]
 
-    assert said(facts([fire(T0, 7)], counts=counts))[1] == ("on_time", ("inferred",))
+    assert said(facts([fire(T0, 7)], counts=counts))[1] == UNKNOWN
 
 
 def test_an_interval_is_counted_from_a_proven_run() -> None:

@@ -25,7 +25,7 @@ MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "
 #: columns that old tables gain; without a default at the end they are no rewrite on any of the databases
 GAINED: dict[str, tuple[tuple[str, Any], ...]] = {
     "schedule_entry": (("one_off", sa.Boolean()),),
-    "schedule_version": (("source", sa.String(length=255)),),
+    "schedule_version": (("source", sa.String(length=255)), ("sure_until_at", sa.BigInteger())),
     "fire": (
         ("due_at", sa.BigInteger()),
         ("prev_run_at", sa.BigInteger()),

@@ -41,6 +41,8 @@ class Probe:
         #: the heap whose entries are known; this object itself stands for none
         self._heap: Any = self
         self._scanned_s = self._ticked_s = float("-inf")
+        #: when the present tick began
+        self._tick_at = 0.0
         for name, around in (("apply_async", self._apply_async), ("tick", self._tick), ("close", self._close)):
             _wrap(scheduler, name, around)
 
@@ -72,6 +74,7 @@ class Probe:
     def _tick(self, inner: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Not before its first tick does a scheduler run: a second RedBeat waits for its lock in beat_init."""
         self._guarded(self._begin)
+        self._tick_at = time.time()
         try:
             next_in = inner(*args, **options)
         except Exception as error:
@@ -93,9 +96,9 @@ class Probe:
 
     def _ticked(self, next_in: float) -> None:
         next_in, now_s = max(float(next_in or 0.0), 0.0), time.monotonic()
-        if now_s - self._scanned_s >= RESCAN_S:
-            self._heap = self
         self._look([])
+        if now_s - self._scanned_s >= RESCAN_S:
+            self._scan([], is_anew=False)
         if next_in > REST_S and (next_in >= SHORT_S or now_s - self._ticked_s >= SHORT_S):
             self._ticked_s = now_s
             self._put("beat-tick", {"next_in": round(next_in, 3)})
@@ -104,13 +107,20 @@ class Probe:
     def _look(self, taken: list[Any]) -> None:
         """Have the definitions looked at where beat made its heap anew; without what it has `taken` out, it is not all.
 
-        Schedulers with a store of their own (RedBeat) have no heap.
+        Schedulers with a store of their own (RedBeat) have no heap. A heap is made anew as a tick begins, before beat
+        looks at what is due: since then it goes by the new definitions.
         """
         heap = getattr(self._scheduler, "_heap", None)
-        if heap is self._heap:
-            return
-        self._heap, self._scanned_s = heap, time.monotonic()
-        self._wire.look(None if self._reads_itself else snapshot(self._scheduler, taken))
+        if heap is not self._heap:
+            self._heap = heap
+            self._scan(taken, is_anew=True)
+
+    def _scan(self, taken: list[Any], *, is_anew: bool) -> None:
+        self._scanned_s = time.monotonic()
+        # Without a heap beat reads its store with each tick: what stands there is in force.
+        self._wire.has_heap = self._heap is not None
+        snapshots = None if self._reads_itself else snapshot(self._scheduler, taken)
+        self._wire.look(self._tick_at if is_anew else time.time(), snapshots, is_in_force=is_anew)
 
     def _close(self, inner: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Celery closes a scheduler twice where a signal ended it: in the handler, and after the loop."""

@@ -54,6 +54,8 @@ class Look(NamedTuple):
 
     at: float
     snapshots: list[Snapshot] | None
+    #: whether beat surely goes by them: tables may have been changed before it looks at them again
+    is_in_force: bool
 
 
 class Wire:
@@ -63,10 +65,14 @@ class Wire:
         self.beat_id = uuid.uuid4().hex
         #: whether beat has time: set by beat's thread, read by ours
         self.is_resting = False
+        #: whether beat keeps what it goes by in memory
+        self.has_heap = False
         self._app, self._read, self._rescan_s = app, read, rescan_s
         self._queue: SimpleQueue[Item | Look | None] = SimpleQueue()
         self._dropped = self._passed_over = self._taken = 0
         self._hash, self._told_s = "", float("-inf")
+        #: of a schedule that was found and is not in force yet
+        self._coming = ""
         self._give_up_s: float | None = None
         self._connection: Any = None
         self._dispatcher: Any = None
@@ -82,9 +88,9 @@ class Wire:
         else:
             self._queue.put(Item(kind, time.time(), self._dropped, fields))
 
-    def look(self, snapshots: list[Snapshot] | None) -> None:
+    def look(self, at: float, snapshots: list[Snapshot] | None, *, is_in_force: bool) -> None:
         if self._queue.qsize() < MOST_WAITING:
-            self._queue.put(Look(time.time(), snapshots))
+            self._queue.put(Look(at, snapshots, is_in_force))
 
     def stop(self, patience_s: float) -> None:
         """Send what waits, and end; after that time whatever is left is lost."""
@@ -108,7 +114,7 @@ class Wire:
         try:
             item = self._queue.get(timeout=self._rescan_s if self._read else None)
         except Empty:
-            return Look(time.time(), None)
+            return Look(time.time(), None, is_in_force=False)
         patient_until_s = time.monotonic() + PATIENCE_S
         while not self.is_resting and self._give_up_s is None and time.monotonic() < patient_until_s:
             time.sleep(LOOK_S)
@@ -119,18 +125,25 @@ class Wire:
             self._deliver(self._event(item))
         else:
             rows = rows_of(item.snapshots) if item.snapshots is not None else self._read() if self._read else []
-            self._tell_schedule(item.at, rows)
+            self._tell_schedule(item, rows)
 
-    def _tell_schedule(self, at: float, rows: list[Row]) -> None:
+    def _tell_schedule(self, look: Look, rows: list[Row]) -> None:
         """Nothing, if they are as they were, and it is not long ago that they were told."""
         found, now_s = hash_of(rows), time.monotonic()
         if found == self._hash and now_s - self._told_s < REPEAT_S:
             return
+        if found != self._hash and self._is_early(look, found):
+            return
         parts = list(in_parts(rows))
         for number, entries in enumerate(parts, 1):
             fields = {"hash": found, "part": number, "parts": len(parts), "entries": entries}
-            self._deliver(self._event(Item("beat-schedule", at, self._passed_over, fields)))
+            self._deliver(self._event(Item("beat-schedule", look.at, self._passed_over, fields)))
         self._hash, self._told_s = found, now_s
+
+    def _is_early(self, look: Look, found: str) -> bool:
+        """Whether beat does not go by it yet; what is still there the next time is told all the same."""
+        was_coming, self._coming = self._coming, found
+        return self.has_heap and self._read is not None and not look.is_in_force and was_coming != found
 
     def _event(self, item: Item) -> dict[str, Any]:
         """Numbered in the order of sending; what was thrown away before it leaves a hole of just that size."""

@@ -21,23 +21,28 @@ DATABASES = ("django-celery-beat", "redbeat", "sqlalchemy-celery-beat")
 RANK_HOLDS = 600 * SECOND
 
 
-def keep_definitions(ledger: Ledger, cluster: str, source: str, entries: Iterable[Entry], now_at: int) -> int:
+def keep_definitions(
+    ledger: Ledger, cluster: str, source: str, entries: Iterable[Entry], now_at: int, since_at: int | None = None
+) -> int:
     """Keep the entries that a source has now; how many versions were opened or closed.
 
     An entry whose definition changed, or that the source no longer has, gets its version closed at now_at. What a
     source of a higher rank has read within the last ten minutes is left to that: beat's databases come before the
-    settings of an app. What the probe told is not touched; see `schedule_known`.
+    settings of an app. What the probe told is not touched; see `schedule_known`. `since_at`: when it was read before,
+    if later than the ledger was told so: what changed, changed since then.
     """
     cluster_id = ledger.labels.intern([(Kind.CLUSTER, cluster)])[Kind.CLUSTER, cluster]
     wanted = {digest(entry.name): entry for entry in entries}
     with ledger.write() as connection:
         for key in _outranked(connection, cluster_id, source, now_at):
             wanted.pop(key, None)
+        read_at = _read_at(connection, cluster_id, since_at or 0)
         ids = _keep_entries(connection, cluster_id, source, wanted, now_at)
         open_versions = _open_versions(connection, cluster_id)
-        changed = _close_gone(connection, cluster_id, source, set(ids.values()), now_at)
+        changed = _close_gone(connection, cluster_id, source, set(ids.values()), now_at, read_at)
         for key, entry in wanted.items():
-            changed += _keep_version(connection, ids[key], source, entry, open_versions.get(ids[key]), now_at)
+            in_force = open_versions.get(ids[key])
+            changed += _keep_version(connection, ids[key], source, entry, in_force, now_at, read_at.get(ids[key]))
     return changed
 
 
@@ -118,6 +123,13 @@ def _keep_entries(
     return {bytes(row.digest): row.id for row in found}
 
 
+def _read_at(connection: Connection, cluster_id: int, since_at: int) -> dict[int, int]:
+    """When each entry was read last."""
+    entry = schema.schedule_entry.c
+    rows = connection.execute(select(entry.id, entry.read_at).where(entry.cluster_id == cluster_id))
+    return {row.id: max(row.read_at, since_at) for row in rows}
+
+
 def _polled() -> Any:
     """The versions that no probe told."""
     source = schema.schedule_version.c.source
@@ -132,7 +144,13 @@ def _open_versions(connection: Connection, cluster_id: int) -> dict[int, RowMapp
 
 
 def _keep_version(
-    connection: Connection, entry_id: int, source: str, entry: Entry, in_force: RowMapping | None, now_at: int
+    connection: Connection,
+    entry_id: int,
+    source: str,
+    entry: Entry,
+    in_force: RowMapping | None,
+    now_at: int,
+    read_at: int | None,
 ) -> int:
     table = schema.schedule_version
     text = entry_text(entry)
@@ -140,7 +158,8 @@ def _keep_version(
     if in_force is not None:
         if bytes(in_force["definition_hash"]) == hash_:
             return 0
-        connection.execute(update(table).where(table.c.id == in_force["id"]).values(valid_to_at=now_at))
+        close = update(table).where(table.c.id == in_force["id"])
+        connection.execute(close.values(valid_to_at=now_at, sure_until_at=read_at))
     row = {
         "entry_id": entry_id,
         "valid_from_at": now_at,
@@ -153,13 +172,22 @@ def _keep_version(
     return 1
 
 
-def _close_gone(connection: Connection, cluster_id: int, source: str, kept: Collection[int], now_at: int) -> int:
+def _close_gone(
+    connection: Connection,
+    cluster_id: int,
+    source: str,
+    kept: Collection[int],
+    now_at: int,
+    read_at: Mapping[int, int],
+) -> int:
     """Close the versions of entries that this source no longer has."""
     entry, version = schema.schedule_entry, schema.schedule_version
     mine = select(entry.c.id).where(entry.c.cluster_id == cluster_id, entry.c.source == source)
     gone = [entry_id for entry_id in connection.scalars(mine) if entry_id not in kept]
+    sure_until_at = min((read_at[entry_id] for entry_id in gone), default=None)
     changed = 0
     for chunk in dialects.chunks(gone):
         still_open = and_(version.c.entry_id.in_(chunk), version.c.valid_to_at.is_(None), _polled())
-        changed += connection.execute(update(version).where(still_open).values(valid_to_at=now_at)).rowcount
+        close = update(version).where(still_open).values(valid_to_at=now_at, sure_until_at=sure_until_at)
+        changed += connection.execute(close).rowcount
     return changed

@@ -61,7 +61,7 @@ def sends(
     """
     rows = _candidates(connection, labels, entries, from_at, to_at)
     seen_at = to_at if len(rows) < MOST_SENDS else rows[-1]["first_at"]
-    senders = _senders(entries)
+    senders, told = _senders(entries), _told(connection, entries, [row["id"] for row in rows])
     found: dict[int, list[Fire]] = defaultdict(list)
     for row in rows:
         sent, fire = _sent(row, labels), _fire(row, labels)
@@ -69,9 +69,22 @@ def sends(
             continue
         for entry in {one.id: one for key in (sent.args, None) for one in senders[sent.name, key]}.values():
             version = entry.in_force(fire.at)
-            if version and version.entry.is_sent_as(sent):
+            # Beat's probe said whose it is: it is nobody else's, however alike they are.
+            if version and version.entry.is_sent_as(sent) and entry.id in told.get(fire.task_id, (entry.id,)):
                 found[entry.id].append(fire)
     return found, seen_at
+
+
+def _told(connection: Connection, entries: Sequence[Known], task_ids: Sequence[str]) -> dict[str | None, set[int]]:
+    """By task, the entries that sent it, where beat's probe told so."""
+    fire, found = schema.fire.c, defaultdict[str | None, set[int]](set)
+    entry_ids = [entry.id for entry in entries if any(version.source == PROBE for version in entry.versions)]
+    for chunk in dialects.chunks(task_ids if entry_ids else []):
+        question = select(fire.task_id, fire.entry_id).where(fire.task_id.in_(chunk), fire.evidence == PROBE)
+        for some in dialects.chunks(entry_ids):
+            for row in connection.execute(question.where(fire.entry_id.in_(some))):
+                found[row.task_id].add(row.entry_id)
+    return found
 
 
 def fires(

@@ -34,7 +34,7 @@ def of_rows(ledger: Ledger, rows: Sequence[ScheduleRow], now_at: int) -> list[Fi
     """The findings about entries, from their newest ticks, and about their beats; the gravest first."""
     with ledger.read() as connection:
         told = entries_of.beats(connection)
-        known = {(entry.cluster_id, entry.name): entry for entry in entries_of.known_with(connection, told)}
+        known = {(entry.cluster_id, entry.name): entry for entry in entries_of.known_with(connection, told, now_at)}
         names = {cluster_id: ledger.labels.value(cluster_id) or "" for cluster_id, _ in known}
         found: list[FindingRow] = []
         for cluster_id, name in names.items():

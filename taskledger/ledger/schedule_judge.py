@@ -1,7 +1,7 @@
 """Judge entries of the ledger: gather what is known of them all, and hold each against what was promised."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -77,6 +77,10 @@ class Gathered:
             for fire in (*self.recent.get(entry.id, ()), *self.fires.get(entry.id, ()))
         }
         return sorted([fire for fire in mine.values() if self._counts(entry, fire)], key=_at)
+
+    def counts_of(self, entry: Known) -> Sequence[Count]:
+        """Where the probe speaks, beat's counters have nothing to add: it tells of failures as well."""
+        return () if entry.latest.source == PROBE else self.counts.get(entry.id, ())
 
     def coverage(self, entry: Known) -> Spans:
         is_probed = any(version.source == PROBE for version in entry.versions)
@@ -158,7 +162,7 @@ def gather(
 def judged(entry: Known, gathered: Gathered) -> Judged:
     """The verdicts on one entry."""
     scope, fires = gathered.scope(entry), gathered.fires_of(entry)
-    counts = gathered.counts.get(entry.id, ())
+    counts = gathered.counts_of(entry)
     known = Facts(
         [version.rule for version in entry.versions],
         fires,
@@ -170,8 +174,37 @@ def judged(entry: Known, gathered: Gathered) -> Judged:
     )
     judgement = judge(known, scope)
     background = _background(entry, gathered, fires)
-    verdicts = tuple(explained(verdict, background(verdict)) for verdict in judgement.verdicts)
-    return Judged(verdicts, judgement.extras, fires)
+    told = [explained(one, background(one)) for one in judgement.verdicts]
+    is_alike = entry.latest.source != PROBE and bool(gathered.rivals.get(entry.id))
+    if is_alike and isinstance(entry.latest.entry.schedule, Interval):
+        told = [*_uncounted(told)]
+    verdicts = tuple(_doubted(entry, *one) for one in told)
+    return Judged(verdicts, tuple(one for one in judgement.extras if not entry.is_doubtful(one.at)), fires)
+
+
+def _uncounted(verdicts: Iterable[tuple[Verdict, str | None]]) -> Iterator[tuple[Verdict, str | None]]:
+    """Of intervals whose sends cannot be told apart: where none was seen, nobody knows from whose it was counted.
+
+    Then it is not known when the next one was due either.
+    """
+    said = "another entry sends the same, so that it is not known when exactly this one was due"
+    is_lost = False
+    for verdict, note in verdicts:
+        is_silent = verdict.fire in ("missed", "overdue")
+        if is_silent or (is_lost and verdict.fire in ("on_time", "late") and "anchor" not in verdict.flags):
+            yield Verdict(verdict.due_at, verdict.closes_at, "unknown"), said
+        else:
+            yield verdict, note
+        is_lost = is_silent
+
+
+def _doubted(entry: Known, verdict: Verdict, note: str | None) -> tuple[Verdict, str | None]:
+    """By a definition that may have been changed already nothing is late or missed, nor a little late."""
+    is_bad = verdict.fire in ("late", "missed", "overdue") or abs(verdict.lateness_s or 0.0) > 1.0
+    if not is_bad or not any(map(entry.is_doubtful, (verdict.due_at, verdict.fired_at or verdict.due_at))):
+        return verdict, note
+    said = "its definition was changed around then, and when exactly is not known"
+    return replace(verdict, fire="unknown"), "; ".join(filter(None, (said, note)))
 
 
 def scope_of(entry: Known, heard: Heard, last: Row[Any] | None, to_at: int) -> Scope | None:
@@ -266,7 +299,7 @@ def _background(entry: Known, gathered: Gathered, fires: Sequence[Fire]) -> Call
 
     def background(verdict: Verdict) -> Background:
         version = entry.in_force(verdict.due_at) or entry.latest
-        speaks = gathered.cluster.beats.speak_at(verdict.fired_at or verdict.due_at)
+        speaks = verdict.source == PROBE or gathered.cluster.beats.speak_at(verdict.fired_at or verdict.due_at)
         is_silent = verdict.fire in ("missed", "overdue")
         return Background(
             version.entry,
@@ -278,7 +311,7 @@ def _background(entry: Known, gathered: Gathered, fires: Sequence[Fire]) -> Call
             gathered.evidence(verdict.closes_at) if is_silent else None,
             received,
             gathered.pruned_at,
-            gathered.counted_until_at if gathered.counts.get(entry.id) else None,
+            gathered.counted_until_at if gathered.counts_of(entry) else None,
         )
 
     return background

@@ -6,7 +6,7 @@ for ten minutes more, and where nothing was polled; then what was polled is.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -22,6 +22,8 @@ from taskledger.ticks import NEVER_AT, Spans, Version, is_covered, merged
 
 #: microseconds for which what a beat told outlives its last promise
 OUTLIVES = 600 * SECOND
+#: microseconds between two looks of a probe for changes, and for it to tell of them (integrations/beat_probe.py)
+LOOKS_EVERY = 40 * SECOND
 #: microseconds after its last sign in which a send of a beat still is one of its life
 AFTER = SECOND
 
@@ -37,6 +39,12 @@ class BeatLife:
     over_at: int
     is_over: bool
     holes: Spans
+    scheduler: str | None = None
+
+    @property
+    def looks_again(self) -> bool:
+        """Whether its probe looks for changes every now and then: RedBeat keeps nothing that would tell of one."""
+        return "redbeat" in (self.scheduler or "").lower()
 
     def is_awaited(self, at: int) -> bool:
         """Whether it may yet tell what it did at that moment."""
@@ -59,6 +67,10 @@ class Beats:
         """Whether a send at that moment would have been told of by the probe."""
         return is_covered(self.heard, at, at) and not any(since <= at <= until for since, until in self.holes)
 
+    def looks_again_at(self, at: int) -> bool:
+        """Whether a change that was told at that moment was made some time before."""
+        return any(life.looks_again and life.first_at < at <= life.over_at for life in self.lives)
+
     @property
     def last_seen_at(self) -> int:
         return max((life.last_seen_at for life in self.lives), default=0)
@@ -73,6 +85,8 @@ class KnownVersion:
     to_at: int | None
     entry: Entry
     source: str | None = None
+    #: when it was read last before it was found changed or gone; None if it ended when it says
+    sure_until_at: int | None = None
 
     @property
     def rule(self) -> Version:
@@ -111,18 +125,25 @@ class Known:
         """The version in force; the last one may be one to come, as what was polled counts again after the probe."""
         return self.in_force(now_at) or self.latest
 
+    def is_doubtful(self, at: int) -> bool:
+        """Whether the definition was changed around that moment, and nobody can say when exactly."""
+        return any(
+            version.sure_until_at is not None and version.sure_until_at <= at < (version.to_at or at)
+            for version in self.versions
+        )
+
     def is_probed(self, at: int) -> bool:
         """Whether the definition in force came from the probe."""
         version = self.in_force(at)
         return version is not None and version.source == PROBE
 
 
-def known(connection: Connection, *, name: str | None = None) -> list[Known]:
+def known(connection: Connection, now_at: int, *, name: str | None = None) -> list[Known]:
     """All schedule entries by name, or those of one name in any cluster."""
-    return known_with(connection, beats(connection), name=name)
+    return known_with(connection, beats(connection), now_at, name=name)
 
 
-def known_with(connection: Connection, told: dict[int, Beats], *, name: str | None = None) -> list[Known]:
+def known_with(connection: Connection, told: dict[int, Beats], now_at: int, *, name: str | None = None) -> list[Known]:
     """As `known`, where the beat processes were read before."""
     entry, setting = schema.schedule_entry, schema.schedule_setting
     question = select(entry, setting).outerjoin(setting, setting.c.entry_id == entry.c.id).order_by(entry.c.name)
@@ -131,7 +152,9 @@ def known_with(connection: Connection, told: dict[int, Beats], *, name: str | No
     rows = [row for row in connection.execute(question).mappings() if name in (None, row["name"])]
     versions = _versions(connection, name=name)
     return [
-        _known(row, versions[row["id"]], told.get(row["cluster_id"], Beats())) for row in rows if row["id"] in versions
+        _known(row, versions[row["id"]], told.get(row["cluster_id"], Beats()), now_at)
+        for row in rows
+        if row["id"] in versions
     ]
 
 
@@ -142,7 +165,7 @@ def beats(connection: Connection) -> dict[int, Beats]:
         over_at = row.offline_at or max(row.last_seen_at, row.promised_at or 0)
         holes = tuple(sequences.holes(sequences.from_text(row.seen)))
         is_over = row.offline_at is not None
-        life = BeatLife(row.id, row.beat_id, row.first_at, row.last_seen_at, over_at, is_over, holes)
+        life = BeatLife(row.id, row.beat_id, row.first_at, row.last_seen_at, over_at, is_over, holes, row.scheduler)
         found[row.cluster_id].append(life)
     return {cluster_id: beats_of(lives) for cluster_id, lives in found.items()}
 
@@ -171,14 +194,12 @@ def layered(polled: Sequence[KnownVersion], probed: Sequence[KnownVersion], say:
         if made and made[-1].to_at == from_at and made[-1].entry == chosen.entry and made[-1].source == chosen.source:
             made[-1] = _with_end(made[-1], to_at)
         else:
-            made.append(
-                KnownVersion(chosen.id, from_at, None if to_at == NEVER_AT else to_at, chosen.entry, chosen.source)
-            )
+            made.append(replace(chosen, from_at=from_at, to_at=None if to_at == NEVER_AT else to_at))
     return tuple(made)
 
 
-def _known(row: RowMapping, versions: tuple[list[KnownVersion], list[KnownVersion]], told: Beats) -> Known:
-    in_force = layered(*versions, told.say)
+def _known(row: RowMapping, versions: tuple[list[KnownVersion], list[KnownVersion]], told: Beats, now_at: int) -> Known:
+    in_force = _until(layered(versions[0], _looked_at(versions[1], told), told.say), now_at)
     is_probed = in_force[-1].source == PROBE
     return Known(
         row["id"],
@@ -191,9 +212,27 @@ def _known(row: RowMapping, versions: tuple[list[KnownVersion], list[KnownVersio
     )
 
 
+def _until(versions: tuple[KnownVersion, ...], now_at: int) -> tuple[KnownVersion, ...]:
+    """Without what is in force only later, as what is polled will be if beat's probe says nothing more."""
+    begun = [version for version in versions if version.from_at <= now_at] or [*versions[:1]]
+    if begun and begun[-1].to_at is not None and begun[-1].to_at > now_at:
+        begun[-1] = replace(begun[-1], to_at=None)
+    return tuple(begun)
+
+
+def _looked_at(probed: Sequence[KnownVersion], told: Beats) -> Sequence[KnownVersion]:
+    """What the probe told, with the doubt when it ended where changes are only looked for."""
+    return [
+        replace(version, sure_until_at=max(version.from_at, version.to_at - LOOKS_EVERY))
+        if version.to_at is not None and told.looks_again_at(version.to_at)
+        else version
+        for version in probed
+    ]
+
+
 def _with_end(version: KnownVersion, to_at: int) -> KnownVersion:
     end_at = None if to_at == NEVER_AT else to_at
-    return KnownVersion(version.id, version.from_at, end_at, version.entry, version.source)
+    return replace(version, to_at=end_at)
 
 
 def beats_of(lives: Sequence[BeatLife]) -> Beats:
@@ -216,7 +255,12 @@ def _versions(connection: Connection, *, name: str | None) -> dict[int, tuple[li
     found: dict[int, tuple[list[KnownVersion], list[KnownVersion]]] = defaultdict(lambda: ([], []))
     for row in connection.execute(question.order_by(version.c.valid_from_at, version.c.id)):
         made = KnownVersion(
-            row.id, row.valid_from_at, row.valid_to_at, _entry_from(row.name, row.definition), row.source
+            row.id,
+            row.valid_from_at,
+            row.valid_to_at,
+            _entry_from(row.name, row.definition),
+            row.source,
+            row.sure_until_at,
         )
         found[row.entry_id][row.source == PROBE].append(made)
     return found

@@ -8,7 +8,7 @@ from itertools import pairwise
 from taskledger import crontabs
 from taskledger.crontabs import SECOND, Crontab
 from taskledger.ledger.schedule_facts import BY_BEAT
-from taskledger.proofs import BY_LATER_FIRE
+from taskledger.proofs import BY_COUNTER
 from taskledger.schedules import Entry
 from taskledger.ticks import Fire, Spans, early_of, grace_of
 from taskledger.verdicts import Verdict
@@ -135,6 +135,8 @@ def _missed_note(verdict: Verdict, background: Background) -> str:
 
 
 def _unknown_note(verdict: Verdict, background: Background) -> str:
+    if verdict.source == BY_COUNTER:
+        return "beat counted a run for it; whether that could be sent nobody heard"
     hole = _hole_note(background.coverage, verdict.due_at, verdict.closes_at)
     if hole is not None:
         return hole
@@ -146,9 +148,7 @@ def _unknown_note(verdict: Verdict, background: Background) -> str:
 def _inferred_note(verdict: Verdict) -> str:
     if verdict.fire == "failed_to_send":
         return "beat counted a run, and no message was seen: it could not be sent; the reason stands in beat's log"
-    if verdict.source == BY_LATER_FIRE:
-        return "nobody heard this send; the next one said when it was"
-    return "nobody heard this send; beat's own count of its runs says when it was"
+    return "nobody heard this send; the next one said when it was"
 
 
 def _hole_note(coverage: Spans, from_at: int, to_at: int) -> str | None:

@@ -70,7 +70,7 @@ def ticks_since(entry_ids: Sequence[int], limit: int, until_at: int | None = Non
 
 def _runs(entry: Known, judged: Judged, gathered: Gathered) -> list[Fire]:
     """The runs that beat remembers and nobody heard, from before what is judged now."""
-    scope, counts = gathered.scope(entry), gathered.counts.get(entry.id, ())
+    scope, counts = gathered.scope(entry), gathered.counts_of(entry)
     rules = [version.rule for version in entry.versions]
     known = Facts(rules, judged.fires, gathered.coverage(entry), counts=counts)
     tolerance = proofs.tolerance_of(known, scope)
@@ -81,7 +81,8 @@ def _runs(entry: Known, judged: Judged, gathered: Gathered) -> list[Fire]:
 def _change(entry: Known, ticks: Sequence[RowMapping], run: Fire) -> dict[str, Any] | None:
     """What becomes of the unknown tick that a run was for; None where it was for none."""
     version = entry.in_force(run.at)
-    if version is None:
+    if version is None or run.source == proofs.BY_COUNTER:
+        # A counter counts what could not be sent as well.
         return None
     schedule = version.entry.schedule
     place = next((tick for tick in reversed(ticks) if tick["due_at"] - early_of(schedule) <= run.at), None)
@@ -92,14 +93,13 @@ def _change(entry: Known, ticks: Sequence[RowMapping], run: Fire) -> dict[str, A
         # What it was counted from was not heard either: how late it was is not known.
         return None
     flags = [flag for flag in (place["flags"] or "").split() if flag != "inferred"]
-    how = "the next one said when it was" if run.source == proofs.BY_LATER_FIRE else "beat's own count says when it was"
     return {
         "entry_id": entry.id,
         "due_at": place["due_at"],
         "fire": "late" if is_late else "on_time",
         "flags": " ".join([*flags, "inferred"]),
         "fired_at": run.at,
-        "note": f"nobody heard this send; {how}",
+        "note": "nobody heard this send; the next one said when it was",
         "evidence": run.source,
     }
 

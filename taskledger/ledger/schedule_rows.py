@@ -81,7 +81,7 @@ def _asked(connection: Connection, now_at: int, limit: int, at: int | None) -> _
     told = entries_of.beats(connection)
     if at is not None:
         told = {cluster_id: schedule_then.beats_at(beats, at) for cluster_id, beats in told.items()}
-    entries = entries_of.known_with(connection, told)
+    entries = entries_of.known_with(connection, told, now_at)
     return _Asked(entries if at is None else schedule_then.entries_at(entries, at), told, now_at, limit, at)
 
 

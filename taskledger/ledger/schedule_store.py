@@ -14,7 +14,7 @@ from taskledger.ledger.engine import Ledger
 from taskledger.ledger.schedule_definitions import keep_counts, keep_definitions
 from taskledger.ledger.schedule_facts import SETTLE, Heard
 from taskledger.ledger.schedule_judge import Cluster, Judged, gather, has_due, judged, may_be_final, scope_of
-from taskledger.ledger.schedule_known import Beats, Known
+from taskledger.ledger.schedule_known import LOOKS_EVERY, Beats, Known
 from taskledger.ledger.schedule_rows import schedule, schedules
 from taskledger.ticks import Scope
 from taskledger.verdicts import Extra, Verdict
@@ -25,6 +25,8 @@ __all__ = ["judge_due", "keep_counts", "keep_definitions", "schedule", "schedule
 MOST_CATCH_UP = 7 * DAY
 #: microseconds after a broken promise of beat's until what it did not tell of counts as not done
 AWAITED = 60 * SECOND
+#: microseconds that a verdict by a definition waits for its source to be read again; a source may be away for ever
+CONFIRMED = 120 * SECOND
 #: entries whose verdicts are written in one transaction
 ENTRIES_A_STEP = 250
 
@@ -38,7 +40,7 @@ def judge_due(ledger: Ledger, now_at: int) -> int:
         with ledger.write() as connection:
             beat_versions.settle(connection, cluster_id)
     with ledger.read() as connection:
-        entries = entries_of.known_with(connection, told)
+        entries = entries_of.known_with(connection, told, now_at)
     clusters: dict[int, list[Known]] = defaultdict(list)
     for entry in entries:
         clusters[entry.cluster_id].append(entry)
@@ -87,7 +89,8 @@ class _Final:
         self.rows: list[dict[str, Any]] = []
         reached_at = settled_at
         for verdict, note in made.verdicts:
-            if verdict.closes_at > settled_at or _is_awaited(entry, verdict, cluster.beats, settled_at):
+            is_open = verdict.closes_at > settled_at or _is_unconfirmed(entry, verdict, cluster.beats, settled_at)
+            if is_open or _is_awaited(entry, verdict, cluster.beats, settled_at):
                 reached_at = verdict.due_at
                 break
             self.rows.append(_tick_row(entry, verdict, note))
@@ -102,6 +105,17 @@ def _is_awaited(entry: Known, verdict: Verdict, told: Beats, settled_at: int) ->
     if verdict.fire not in ("missed", "unknown") or not entry.is_probed(verdict.due_at):
         return False
     return any(life.is_awaited(verdict.closes_at) and settled_at < life.over_at + AWAITED for life in told.lives)
+
+
+def _is_unconfirmed(entry: Known, verdict: Verdict, told: Beats, settled_at: int) -> bool:
+    """Whether its definition may have been changed by then, which the next reading will tell."""
+    at = max(verdict.due_at, verdict.fired_at or 0)
+    if verdict.fire not in ("late", "missed"):
+        return False
+    if entry.is_probed(verdict.due_at):
+        return told.looks_again_at(at) and settled_at < at + LOOKS_EVERY
+    version = entry.in_force(at)
+    return version is not None and version.to_at is None and entry.read_at < at and settled_at < at + CONFIRMED
 
 
 def _keep_finals(ledger: Ledger, finals: Sequence[_Final], last: Mapping[int, Row[Any]]) -> int:

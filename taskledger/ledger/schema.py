@@ -288,7 +288,9 @@ schedule_entry = _table(
     UniqueConstraint("cluster_id", "digest"),
 )
 
-#: the definition of an entry from one moment to another; valid_to_at is null for the one in force. Those of the probe
+#: the definition of an entry from one moment to another; valid_to_at is null for the one in force. It was read last at
+#: sure_until_at before it was found changed or gone: somewhere in between it ended (null: it ended when it says).
+#: Those of the probe
 #: (source "probe") are a history of their own beside that of what is polled: which holds is decided when it is asked
 schedule_version = _table(
     "schedule_version",
@@ -300,6 +302,7 @@ schedule_version = _table(
     Column("definition", LongText, nullable=False),
     Column("enabled", Boolean, nullable=False),
     Column("source", String(255)),
+    Column("sure_until_at", Moment),
     Index("ix_schedule_version_entry_id", "entry_id", "valid_from_at"),
 )
 

@@ -262,3 +262,37 @@ class TestBeatGoesOn:
         beat._on_beat_init(SimpleNamespace(app=app))
 
         assert "beat goes on without taskledger's probe" in caplog.messages
+
+
+class TestWhenChangesCount:
+    """When beat's definitions are told, and since when they hold."""
+
+    @staticmethod
+    def told(app: Celery, looks: list[beat_wire.Look], *, has_heap: bool) -> list[float]:
+        """The times of the beat-schedule events after looks, of which each but the last finds another schedule."""
+        found = iter([{"entry": str(min(number, len(looks) - 2))} for number in range(len(looks))])
+        wire = beat_wire.Wire(app, lambda: [next(found)], 30.0)
+        wire.has_heap = has_heap
+        events: list[dict[str, Any]] = []
+        wire._deliver = events.append  # type: ignore[method-assign]
+        for look in looks:
+            wire._tell(look)
+        return [event["timestamp"] for event in events]
+
+    def test_since_beat_goes_by_them(self, app: Celery) -> None:
+        """What only stands in tables is not told before beat goes by it, with the time since which it does."""
+        looks = [
+            beat_wire.Look(1.0, None, is_in_force=True),
+            beat_wire.Look(2.0, None, is_in_force=False),
+            beat_wire.Look(3.0, None, is_in_force=True),
+        ]
+
+        assert self.told(app, looks, has_heap=True) == [1.0, 3.0]
+
+    def test_what_stays_is_told(self, app: Celery) -> None:
+        """A change that beat gives no sign of is told by the second look that finds it; without a heap by the first."""
+        looks = [beat_wire.Look(1.0, None, is_in_force=True)]
+        looks += [beat_wire.Look(at, None, is_in_force=False) for at in (2.0, 3.0)]
+
+        assert self.told(app, looks, has_heap=True) == [1.0, 3.0]
+        assert self.told(app, looks, has_heap=False) == [1.0, 2.0]

@@ -342,3 +342,50 @@ def test_how_its_tasks_ran_is_flagged(ledger: Ledger) -> None:
     assert unset == [("overran",), (), ("redelivered",)]
     assert tick(ledger, "a", 0, at(44)).flags == ("overran", "too_long")
     assert tick(ledger, "a", 30, at(44)).remark == "delivered more than once"
+
+
+def test_what_the_probe_told_of_one_is_no_send_of_another(ledger: Ledger) -> None:
+    """Where news was lost, a look-alike's send, which the probe told of, is not taken for one of the entry's own."""
+    beat = begun(ledger, entry("a"), entry("b"))
+    write(ledger, beat.sent(at(0), "a"), beat.sent(at(0), "b"), beat.tick(at(14), 60.0))
+    beat.sent(at(15), "a")
+    write(ledger, beat.sent(at(15), "b"), beat.tick(at(16), 840.0), beat.tick(at(59.9), 60.0))
+    judge_due(ledger, at(60))
+
+    assert fires(ledger, "a", at(16)) == [(0, "on_time"), (15, "unknown")]
+    assert fires(ledger, "b", at(16)) == [(0, "on_time"), (15, "on_time")]
+
+
+def test_a_change_of_redbeat_was_made_some_time_before(ledger: Ledger) -> None:
+    """Its probe only looks for changes now and then: what was due since the look before is not missed."""
+    beat, rarely = Beat(), entry("a", QUARTERS | {"minute": "*/20"})
+    listen(ledger, at(-1), at(60))
+    write(ledger, beat.online(at(-0.5), scheduler="redbeat.schedulers.RedBeatScheduler"))
+    write(ledger, *beat.schedule(at(-0.4), entry("a")), beat.sent(at(0), "a"), beat.tick(at(15.2), 840.0))
+    write(ledger, *beat.schedule(at(15.4), rarely), beat.sent(at(20), "a"), beat.tick(at(59.9), 60.0))
+    judge_due(ledger, at(60))
+
+    assert fires(ledger, "a", at(21)) == [(0, "on_time"), (15, "unknown"), (20, "on_time")]
+
+
+def test_beats_counters_do_not_weaken_what_its_probe_says(ledger: Ledger) -> None:
+    """A counter that was not read since makes nothing unknown where the probe would have told of a send."""
+    beat = begun(ledger, entry("a"))
+    keep_counts(ledger, CLUSTER, [("a", at(0), 1)], at(1))
+    write(ledger, beat.sent(at(0), "a"), beat.sent(at(30), "a"), beat.tick(at(59.9), 60.0))
+    judge_due(ledger, at(60))
+
+    assert fires(ledger, "a", at(31)) == [(0, "on_time"), (15, "missed"), (30, "on_time")]
+
+
+def test_the_probe_is_in_force_while_its_beat_lives(ledger: Ledger) -> None:
+    """What is polled beside it will count when the probe is silent for long, and not before."""
+    beat = begun(ledger, entry("a"))
+    keep_definitions(ledger, CLUSTER, "proj (beat_schedule)", [Entry("a", "proj.add", Crontab("*/15"))], at(-0.9))
+    write(ledger, beat.sent(at(0), "a"), beat.tick(at(1), 840.0))
+
+    now, later = schedule(ledger, "a", at(2)), schedule(ledger, "a", at(40))
+    assert now is not None
+    assert later is not None
+    assert (now.source, later.source) == ("probe", "proj (beat_schedule)")
+    assert query.schedule_history(ledger, "a", at(2))[0].source == "probe"

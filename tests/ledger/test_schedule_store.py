@@ -375,6 +375,8 @@ def test_an_interval_that_never_fired_is_missed(stage: Stage) -> None:
     stage.listen(TEN_AT - MINUTE, TEN_AT + 5 * MINUTE)
     stage.hear_beat(args="[1]")
 
+    assert judge_due(stage.ledger, TEN_AT + MINUTE) == 0  # The definition may have been changed since it was read.
+    stage.keep(entry(schedule=Interval(20.0)), entry("well", args="[1]"), at=TEN_AT + MINUTE)
     assert judge_due(stage.ledger, TEN_AT + MINUTE) == 1
     row = schedule(stage.ledger, "often", TEN_AT + MINUTE)
     assert row is not None
@@ -433,3 +435,53 @@ def test_a_ledger_without_recorder_or_schedule_answers_all_the_same(stage: Stage
 def count(ledger: Ledger, table: Any) -> int:
     with ledger.read() as connection:
         return connection.scalar(select(func.count()).select_from(table)) or 0
+
+
+def test_what_was_due_while_the_definition_changed_is_not_missed(stage: Stage) -> None:
+    """Between the last reading and the one that found the change nobody knows which of both was in force."""
+    stage.listen(TEN_AT - MINUTE, TEN_AT + 2 * HOUR)
+    stage.hear_beat()
+    stage.keep(entry())
+    stage.keep(entry(), at=TEN_AT + 40 * MINUTE)
+    stage.keep(entry(schedule=Crontab("*/20")), at=TEN_AT + 50 * MINUTE)
+    judge_due(stage.ledger, TEN_AT + 70 * MINUTE)
+
+    row = schedule(stage.ledger, "often", TEN_AT + 59 * MINUTE)
+    assert row is not None
+    said = [(tick.due_at - TEN_AT, tick.fire) for tick in row.ticks if tick.due_at < TEN_AT + HOUR]
+    assert said == [(0, "missed"), (15 * MINUTE, "missed"), (30 * MINUTE, "missed"), (45 * MINUTE, "unknown")]
+    assert "its definition was changed around then" in (row.ticks[3].note or "")
+
+
+def test_a_change_is_no_older_than_the_reading_before(stage: Stage) -> None:
+    """What the ledger was not told of each reading, the reader knows: nothing before its last one is in doubt."""
+    stage.listen(TEN_AT - MINUTE, TEN_AT + 2 * HOUR)
+    stage.hear_beat()
+    stage.keep(entry())
+    changed = [entry(schedule=Crontab("*/20"))]
+    keep_definitions(stage.ledger, CLUSTER, SOURCE, changed, TEN_AT + 50 * MINUTE, TEN_AT + 48 * MINUTE)
+    judge_due(stage.ledger, TEN_AT + 70 * MINUTE)
+
+    assert stage.ticks("often", TEN_AT + 46 * MINUTE)[3] == (45, "missed", None)
+
+
+def test_nothing_is_missed_before_the_definition_was_read_again(stage: Stage) -> None:
+    """What was due since the last reading may have been changed; the next one settles it, and so does time."""
+    stage.keep(entry())
+    stage.listen(TEN_AT - MINUTE, TEN_AT + 2 * HOUR)
+    stage.hear_beat()
+
+    assert judge_due(stage.ledger, TEN_AT + 30 * MINUTE + 20 * SECOND) == 2
+    assert judge_due(stage.ledger, TEN_AT + 45 * MINUTE + 20 * SECOND) == 1
+
+
+def test_twins_that_fell_silent_are_not_counted_on(stage: Stage) -> None:
+    """After a silence nobody knows from whose send an interval is counted: neither missed nor on time can be said."""
+    stage.keep(*(entry(name, schedule=Interval(600.0)) for name in ("a", "b")))
+    stage.listen(TEN_AT - MINUTE, TEN_AT + 2 * HOUR)
+    for minutes in (1.0, 1.1, 11.0, 11.1, 31.0, 31.1, 41.0, 41.1):
+        stage.send(TEN_AT + round(minutes * MINUTE))
+    judge_due(stage.ledger, TEN_AT + HOUR)
+
+    said = [fire for _, fire, _ in stage.ticks("a", TEN_AT + 45 * MINUTE)]
+    assert said == ["on_time", "on_time", "unknown", "unknown", "on_time"]

@@ -1,5 +1,6 @@
 """The questions about beat: its processes, what is wrong with it, the history of an entry, and whether all is well."""
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from taskledger.ledger.schedule_known import Known, KnownVersion
 from taskledger.ledger.tick_counts import JUDGED
 from taskledger.schedule_words import expression, words
 from taskledger.schedules import Entry
-from taskledger.ticks import NEVER_AT, is_covered
+from taskledger.ticks import is_covered
 
 #: sends of a process from which its lag is told; processes that are shown, the newest
 LAST_SENDS, MOST_BEATS = 100, 100
@@ -51,13 +52,11 @@ def findings(ledger: Ledger, now_at: int) -> tuple[FindingRow, ...]:
     return tuple(of_rows(ledger, schedule_rows.schedules(ledger, now_at, ticks=TICKS), now_at))
 
 
-def schedule_history(ledger: Ledger, name: str, now_at: int = NEVER_AT) -> tuple[ScheduleVersionRow, ...]:
-    """The definitions of an entry, the newest first, each with what it changed; () if there never was one.
-
-    Up to now: what was polled counts again some minutes after the probe's last word, but that is yet to come.
-    """
+def schedule_history(ledger: Ledger, name: str, now_at: int | None = None) -> tuple[ScheduleVersionRow, ...]:
+    """The definitions of an entry up to now, the newest first, each with what it changed; () if there never was one."""
+    now_at = time.time_ns() // 1000 if now_at is None else now_at
     with ledger.read() as connection:
-        entries = entries_of.known(connection, name=name)
+        entries = entries_of.known(connection, now_at, name=name)
     rows: list[ScheduleVersionRow] = []
     for entry in entries[:1]:
         before: KnownVersion | None = None
