@@ -349,9 +349,12 @@ def _anchor_tick(rules: _Rules, interval: Interval, fired_at: int) -> Tick:
 def _anchor(rules: _Rules, earlier: Sequence[Tick]) -> Anchor | None:
     """What the first due time of a version is counted from: beat keeps its memory of the last fire through an edit."""
     if earlier:
-        last = earlier[-1]
-        fired_at = rules.first_fire(last.starts_at, last.closes_at)
-        return Anchor(last.due_at if fired_at is None else fired_at)
+        for tick in reversed(earlier):
+            # What was missed by the rule before does not count: beat reckons from its last run, by the new rule.
+            fired_at = rules.first_fire(tick.starts_at, tick.closes_at)
+            if fired_at is not None:
+                return Anchor(fired_at, is_sure=is_covered(rules.coverage, fired_at, rules.from_at))
+        return Anchor(earlier[-1].due_at)
     if rules.scope.anchor is not None:
         return rules.scope.anchor
     if rules.version.last_run_at is not None:

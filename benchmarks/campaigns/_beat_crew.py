@@ -93,11 +93,10 @@ class Crew:
         """Change entries; beat notices by itself, or is started again, as an operator would."""
         is_new, is_deployed = not self._told, self.script.scheduler in READS_AT_START
         self._told |= told
+        from_s = begun_s = time.time()
         if is_deployed and not is_new:
-            self._deploy()
-            from_s = time.time()
+            from_s, begun_s = self._deploy()
         else:
-            from_s = time.time()
             self._write()
         if not is_deployed:
             command = [sys.executable, str(HERE / "_beat_project.py"), *told]
@@ -106,18 +105,24 @@ class Crew:
             )
         sure_s = from_s if is_new else time.time() + NOTICE_S
         for name, entry in told.items():
-            rule = truth.Rule(from_s, sure_s, entry["every"], entry["enabled"])
+            rule = truth.Rule(from_s, sure_s, entry["every"], entry["enabled"], begun_s)
             self.rules.setdefault(name, []).append(rule)
 
-    def _deploy(self) -> None:
-        """What a project's own code says changes for all that run it: beat and the recorder are started again."""
+    def _deploy(self) -> tuple[float, float]:
+        """What a project's own code says changes for all that run it: beat and the recorder are started again.
+
+        When it was written, and when the new beat had sent something.
+        """
         self.stop_beat()
         from_s = time.time()
         self.stop_listening()
         self._write()
         self.listen()
         self.unheard.append((from_s, time.time()))
+        number = len(self.attempts())
         self.start_beat()
+        stage.until(lambda: len(self.attempts()) > number, "beat to send again", START_S)
+        return from_s, self.attempts()[number].at
 
     def _write(self) -> None:
         (self.script.folder / "schedule.json").write_text(json.dumps(self._told))
@@ -144,10 +149,9 @@ class Crew:
         """Let time pass; a beat that ended by itself is started again."""
         until_s = time.time() + seconds
         while time.time() < until_s:
-            for name in ("beat",):
-                running = self._running.get(name)
-                if running is not None and running.poll() is not None:
-                    self.start_beat(name)
+            running = self._running.get("beat")
+            if running is not None and running.poll() is not None:
+                self.start_beat()
             time.sleep(min(WATCH_S, max(0.0, until_s - time.time())))
 
     def listen(self) -> None:

@@ -34,6 +34,10 @@ def quiet(crew: Crew) -> None:
     crew.rest(20)
 
 
+def quiet_briefly(crew: Crew) -> None:
+    crew.rest(7)
+
+
 def edited(crew: Crew) -> None:
     """An entry gets another interval, and another one is switched off."""
     crew.put({"changing": entry(6, "changing"), "switched": entry(4, "switched", enabled=False)})
@@ -48,9 +52,9 @@ def killed(crew: Crew) -> None:
 
 
 def killed_briefly(crew: Crew) -> None:
+    crew.rest(4)
+    _down(crew, 9)
     crew.rest(6)
-    _down(crew, 10)
-    crew.rest(8)
 
 
 def two_beats(crew: Crew) -> None:
@@ -88,6 +92,9 @@ SCENES: dict[str, Callable[[Crew], None]] = {
     "outage": outage,
     "unheard": unheard,
 }
+
+#: the short forms of some
+BRIEF_SCENES: dict[str, Callable[[Crew], None]] = {"quiet": quiet_briefly, "killed": killed_briefly}
 
 
 def play(crew: Crew, name: str, scene: Callable[[Crew], None]) -> None:

@@ -34,6 +34,8 @@ class Rule:
     sure_s: float
     every: float | None
     enabled: bool = True
+    #: when the first beat ran that was started with it: one that is down in between stands by what was before
+    begun_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ wrong: the log says otherwise; there must be none.
 """
 
 import argparse
-import pickle
 import sys
 import tempfile
 import time
@@ -23,7 +22,8 @@ from benchmarks.campaigns import stage
 from benchmarks.campaigns._beat_compare import MARGIN_S, Play, Tally, compared
 from benchmarks.campaigns._beat_crew import Crew, Script
 from benchmarks.campaigns._beat_findings import missing_findings
-from benchmarks.campaigns._beat_scenes import ENTRIES, SCENES, killed_briefly, play, quiet
+from benchmarks.campaigns._beat_scenes import BRIEF, BRIEF_SCENES, ENTRIES, SCENES, play
+from taskledger.crontabs import SECOND
 from taskledger.ledger.answers import ScheduleRow
 
 SCHEDULERS = ("persistent", "django", "redbeat", "sqlalchemy", "embedded")
@@ -63,40 +63,32 @@ class Outcome:
 
 
 def run(script: Script, scenes: Sequence[str] = tuple(SCENES), *, is_brief: bool = False) -> Outcome:
-    """One crew plays the scenes; `is_brief`: two entries, a shorter time without beat, and no crontab."""
+    """One crew plays the scenes; `is_brief`: two entries, a shorter time without beat, no crontab, nothing final."""
     began_s = time.monotonic()
     with Crew(script) as crew:
-        entries = {name: told for name, told in ENTRIES.items() if not is_brief or name in ("often", "wrong")}
-        crew.begin(entries)
+        crew.begin({name: told for name, told in ENTRIES.items() if not is_brief or name in BRIEF})
         from_s = time.time()
-        play(crew, "quiet", quiet if not is_brief else lambda crew: crew.rest(9))
-        for scene in scenes:
-            if scene != "quiet":
-                play(crew, scene, killed_briefly if is_brief and scene == "killed" else SCENES[scene])
+        for name in ("quiet", *(scene for scene in scenes if scene != "quiet")):
+            play(crew, name, BRIEF_SCENES.get(name, SCENES[name]) if is_brief else SCENES[name])
         to_s = time.time()
-        rows = _settled(crew, to_s)
+        rows = _settled(crew, to_s, 0.0 if is_brief else SURELY_S)
         played = Play(
             script, crew.spans, crew.rules, crew.unheard, crew.downs, crew.found, rows, crew.attempts(), from_s,
-            to_s - MARGIN_S,
+            to_s - MARGIN_S, is_brief,
         )  # fmt: skip
-        (script.folder / "play.pickle").write_bytes(pickle.dumps(played))
         tallies = compared(played)
         complaints = [*(f"a final verdict changed: {flip}" for flip in crew.flips), *missing_findings(played)]
     return Outcome(script.scheduler, script.evidence, tallies, complaints, time.monotonic() - began_s)
 
 
-def _settled(crew: Crew, to_s: float) -> dict[str, ScheduleRow]:
+def _settled(crew: Crew, to_s: float, surely_s: float) -> dict[str, ScheduleRow]:
     """What the ledger says as soon as all that was due is final, or should be."""
+    last_at = round((to_s - MARGIN_S) * SECOND)
     crew.rest(SETTLED_S)
     while True:
         rows = crew.look()
-        is_open = [
-            tick
-            for row in rows.values()
-            for tick in row.ticks
-            if not tick.is_final and tick.due_at / 1e6 < to_s - MARGIN_S
-        ]
-        if not is_open or time.time() > to_s + SURELY_S:
+        is_open = any(not tick.is_final and tick.due_at < last_at for row in rows.values() for tick in row.ticks)
+        if not is_open or time.time() > to_s + surely_s:
             return rows
         crew.rest(2)
 
