@@ -317,3 +317,14 @@ def test_a_final_verdict_stays(known: Facts, minutes: int) -> None:
         was_counted = before.counted_until_at is None or verdict.closes_at <= before.counted_until_at
         may_be = "inferred" in now.flags or (now.fire == "missed" and not was_counted)
         assert now == verdict or (verdict.fire == "unknown" and may_be)
+
+
+def test_after_an_edit_an_interval_is_counted_from_the_last_run() -> None:
+    """What was missed by the old rule does not count: by the new one it is due at once, and then from that send on."""
+    versions = [Version(T0, T0 + 20 * MINUTE, Interval(240.0)), Version(T0 + 20 * MINUTE, None, Interval(360.0))]
+    fires = [heard(T0 + minutes * MINUTE) for minutes in (4, 20, 26)]
+
+    found = verdicts_of(facts(fires, versions=versions), to_at=T0 + 27 * MINUTE, now_at=T0 + HOUR)
+
+    said = [((verdict.due_at - T0) // MINUTE, verdict.fire) for verdict in found]
+    assert said == [(4, "on_time"), (8, "missed"), (12, "missed"), (16, "missed"), (20, "on_time"), (26, "on_time")]
