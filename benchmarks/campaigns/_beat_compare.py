@@ -219,7 +219,8 @@ def _missed(play: Play, name: str, tick: TickRow, due: Sequence[Due]) -> tuple[s
         return "wrong", why_not
     at, rules = tick.due_at / SECOND, play.rules[name]
     near = [one for one in due if abs(one.at - at) <= max(play.near_s, 0.5)]
-    if any(one.attempt is None for one in near):
+    if any(one.attempt is None for one in near) or any(rule.from_s <= at < rule.begun_s for rule in rules[1:]):
+        # A beat that is down while it is deployed misses what was promised before.
         return "right", ""
     if play.evidence != "probe" and all(one.task_id is None for one in play.of(name)):
         # Never sent: since when it is counted nobody knows; that nothing was sent for so long is what is claimed.

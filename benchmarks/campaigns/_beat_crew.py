@@ -86,6 +86,9 @@ class Crew:
         self.put(told)
         self.listen()
         self._start("worker", self._celery("worker", "-E", "-c", "1", "-P", "threads", "-n", "plain@%h"), direct=True)
+        # What waits for a worker that starts is received together: when it was sent only beat could tell.
+        log = self.script.folder / "worker.log"
+        stage.until(lambda: " ready." in log.read_text(errors="replace"), "the worker", START_S)
         self.start_beat()
         stage.until(lambda: any(one.task_id for one in self.attempts()), "beat to send", START_S)
 
