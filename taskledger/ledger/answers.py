@@ -4,8 +4,8 @@ Times are integers: microseconds since 1970-01-01 UTC. Durations end in `_s`: se
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from taskledger.ledger.beat_answers import Adherence, EntrySettings, FindingRow
 from taskledger.ledger.listening_answers import (
     ClusterStatus,
     Coverage,
@@ -31,9 +31,6 @@ from taskledger.ledger.task_answers import (
     TaskRow,
 )
 from taskledger.verdicts import RUN_WORDS
-
-if TYPE_CHECKING:
-    from taskledger.ledger.beat_answers import Adherence, EntrySettings, FindingRow
 
 __all__ = [
     "Bucket",
@@ -133,9 +130,9 @@ class ScheduleRow:
     next_due_at: Micros | None
     median_lateness_s: float | None
     #: the last 30 days; None where the question does not ask for it
-    adherence: "Adherence | None" = None
-    findings: "tuple[FindingRow, ...]" = ()
-    settings: "EntrySettings | None" = None
+    adherence: Adherence | None = None
+    findings: tuple[FindingRow, ...] = ()
+    settings: EntrySettings | None = None
     #: due times to come, of the page of one entry
     next_dues_at: tuple[Micros, ...] = ()
     #: 50th and 95th percentile of what is shown

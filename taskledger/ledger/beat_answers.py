@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from taskledger.ledger.answers import Micros
+from taskledger.ledger.listening_answers import Micros
 
 #: "alarm": somebody should look now; "warning": something is not as it should be
 Severity = Literal["alarm", "warning"]
