@@ -128,7 +128,7 @@ def _of_cluster(connection: Connection, labels: Labels, cluster: _Cluster) -> It
 
 def _of_entry(cluster: _Cluster, entry: Known, row: ScheduleRow) -> Iterator[Finding]:
     extras = cluster.extras.get(entry.id, ())
-    schedule = entry.now(cluster.now_at).entry.schedule
+    schedule = entry.latest.entry.schedule
     if extras:
         yield from core.refire_storms(entry.name, schedule, _passed(row), extras, cluster.processes)
     if not row.enabled:

@@ -121,10 +121,6 @@ class Known:
             (version for version in reversed(self.versions) if version.from_at <= at < (version.to_at or at + 1)), None
         )
 
-    def now(self, now_at: int) -> KnownVersion:
-        """The version in force; the last one may be one to come, as what was polled counts again after the probe."""
-        return self.in_force(now_at) or self.latest
-
     def is_doubtful(self, at: int) -> bool:
         """Whether the definition was changed around that moment, and nobody can say when exactly."""
         return any(

@@ -160,7 +160,7 @@ def _row(entry: Known, seen: _Seen, found: _Found, asked: _Asked) -> ScheduleRow
     last_fired = (last.fired_at, last.task_id) if last else (None, None)
     if newest is not None and newest["fired_at"] > (last_fired[0] or 0):
         last_fired = (newest["fired_at"], newest["task_id"])
-    version = entry.now(seen.now_at)
+    version = entry.latest
     definition = version.entry
     return ScheduleRow(
         name=entry.name,
@@ -256,7 +256,7 @@ def _errors(connection: Connection, entry_ids: Sequence[int]) -> dict[tuple[int,
 
 def _future(entry: Known, past: Sequence[TickRow], now_at: int, number: int) -> list[int]:
     """The next due times, as far as they follow from the definition."""
-    version = entry.now(now_at)
+    version = entry.latest
     definition, schedule = version.entry, version.entry.schedule
     is_done = definition.one_off and any((tick.fired_at or 0) >= version.from_at for tick in past)
     if not definition.enabled or entry.latest.to_at is not None or is_done:

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from taskledger.ledger import Ledger, presence, query, schedule_settings, schema
 from taskledger.ledger.answers import Span
+from taskledger.ledger.beat_answers import EntrySettings
 from taskledger.ledger.record import Position
 from taskledger.ledger.schedule_store import judge_due, keep_counts, keep_definitions, schedule, schedules
 from taskledger.schedules import Crontab, Entry
@@ -184,14 +185,14 @@ def test_counters_are_kept_when_they_change(ledger: Ledger) -> None:
 def test_an_entry_has_its_own_grace(ledger: Ledger, grace_s: float | None) -> None:
     """Three minutes are late by default, and on time for an entry that may be five late."""
     beat = begun(ledger, entry("a"))
-    schedule_settings.set(ledger, "a", grace_s=grace_s, now_at=at(0))
+    schedule_settings.keep(ledger, "a", EntrySettings(grace_s=grace_s), at(0))
     write(ledger, beat.sent(at(3), "a"), beat.tick(at(59.9), 60.0))
     judge_due(ledger, at(30))
 
     assert fires(ledger, "a", at(10)) == [(0, "late" if grace_s is None else "on_time")]
-    found = schedule_settings.get(ledger, "a")
+    found = schedule(ledger, "a", at(30))
     assert found is not None
-    assert (found.grace_s, schedule_settings.get(ledger, "none")) == (grace_s, None)
+    assert found.settings == EntrySettings(grace_s=grace_s)
 
 
 def test_ticks_are_counted_by_day(ledger: Ledger) -> None:
@@ -337,7 +338,7 @@ def test_how_its_tasks_ran_is_flagged(ledger: Ledger) -> None:
     write(ledger, beat.tick(at(44), 60.0))
 
     unset = [tick(ledger, "a", minutes, at(44)).flags for minutes in (0, 15, 30)]
-    schedule_settings.set(ledger, "a", max_runtime_s=600.0, now_at=at(44))
+    schedule_settings.keep(ledger, "a", EntrySettings(max_runtime_s=600.0), at(44))
 
     assert unset == [("overran",), (), ("redelivered",)]
     assert tick(ledger, "a", 0, at(44)).flags == ("overran", "too_long")

@@ -61,9 +61,8 @@ def schedule_history(ledger: Ledger, name: str, now_at: int | None = None) -> tu
     for entry in entries[:1]:
         before: KnownVersion | None = None
         for version in entry.versions:
-            if version.from_at <= now_at:
-                rows.append(_version(entry, version, before, now_at))
-                before = version
+            rows.append(_version(entry, version, before))
+            before = version
     return tuple(reversed(rows))
 
 
@@ -216,11 +215,11 @@ def _state(row: Row[Any], spans: Sequence[tuple[int, int]], now_at: int) -> str:
     return "silent" if is_covered(spans, due_at, due_at + _GRACE) else "unknown"
 
 
-def _version(entry: Known, version: KnownVersion, before: KnownVersion | None, now_at: int) -> ScheduleVersionRow:
+def _version(entry: Known, version: KnownVersion, before: KnownVersion | None) -> ScheduleVersionRow:
     schedule = version.entry.schedule
     return ScheduleVersionRow(
         valid_from_at=version.from_at,
-        valid_to_at=version.to_at if version.to_at is not None and version.to_at <= now_at else None,
+        valid_to_at=version.to_at,
         source=version.source or entry.source,
         enabled=version.entry.enabled,
         expression=expression(schedule),

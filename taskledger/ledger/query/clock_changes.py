@@ -10,5 +10,5 @@ def clock_changes(
 ) -> tuple[Forecast, ...]:
     """Of every entry that a source has now, or of the one named, earliest first; empty where no clock changes."""
     with ledger.read() as connection:
-        there = [one.now(now_at).entry for one in known(connection, now_at) if one.latest.to_at is None]
+        there = [one.latest.entry for one in known(connection, now_at) if one.latest.to_at is None]
     return tuple(forecast([one for one in there if entry is None or one.name == entry], now_at, days))
