@@ -197,7 +197,7 @@ class Wire:
         _limit(connection)
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=TIMEOUT_S)
         # Asks Redis whether it is there; for others this is what opens a channel.
-        connection.default_channel  # noqa: B018
+        connection.default_channel  # noqa: B018  It is opened when it is first asked for.
         self._dispatcher = self._app.events.Dispatcher(connection, buffer_while_offline=False)
 
     def _publish(self, event: dict[str, Any]) -> None:
