@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 #: how Chromium starts where it is no user's
@@ -62,6 +62,19 @@ def visiting(browser: Browser, address: str, **how: Any) -> Iterator[Page]:
 def _is_fault(line: Any) -> bool:
     # A page that is not found is a page as well, and the browser reports it as an error.
     return line.type == "error" and "404" not in line.text
+
+
+def follow(page: Page, link: Locator) -> None:
+    """Click what opens another page, and wait until that page is there: a click does not, and what is read next would
+    be of the page that is left, or of half a page."""
+    with page.expect_navigation():
+        link.click()
+
+
+def enter(page: Page) -> None:
+    """Send the form whose field has the focus, and wait until the page it leads to is there."""
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
 
 
 def picture(page: Page, name: str) -> None:

@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from browsing import picture, visiting
+from browsing import follow, picture, visiting
 from crew import crew, until
 from playwright.sync_api import expect
 
@@ -79,7 +79,7 @@ def test_9_13_14_a_killed_worker_and_a_mute_one(browser, redis_url, sqlite_url, 
             page.reload()
             _is_named(page, problem, query.worker(ledger, "w1@vm", killed_at).last_heartbeat_at, ids)
             picture(page, "checklist-9-settled")
-            problem.get_by_role("link").click()
+            follow(page, problem.get_by_role("link"))
             expect(page.locator("[data-region=lost] tbody tr")).to_have_count(2)
             picture(page, "checklist-9-worker")
             _ran_before(page, killed_at - 1_000_000, ids)

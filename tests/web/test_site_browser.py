@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import story
-from browsing import overflow, rows, visiting
+from browsing import enter, follow, overflow, rows, visiting
 from playwright.sync_api import Browser, Page, expect
 from story import NOW
 
@@ -28,10 +28,10 @@ def test_item_3_a_copied_address_shows_the_same_rows(page: Page, private: Open) 
     """3. An address with search, range and size, opened in a private window, shows the same rows in the same order."""
     page.goto("tasks")
     search_for(page, "queue:mail,billing -name:ops.*")
-    page.locator(".facets").get_by_role("link", name="Failed", exact=False).nth(1).click()
-    page.get_by_role("link", name="200", exact=True).click()
+    follow(page, page.locator(".facets").get_by_role("link", name="Failed", exact=False).nth(1))
+    follow(page, page.get_by_role("link", name="200", exact=True))
     page.locator("summary", has_text="last 24 h").click()
-    page.get_by_role("link", name="last 7 days").click()
+    follow(page, page.get_by_role("link", name="last 7 days"))
     shown = rows(page)
 
     assert "queue:mail,billing" in page.url
@@ -46,11 +46,11 @@ def test_item_3_a_copied_address_shows_the_same_rows(page: Page, private: Open) 
 def test_item_4_back_undoes_the_last_filter(page: Page) -> None:
     """4. Back takes back the last filter, one at a time, and stays on the list."""
     page.goto("")
-    page.get_by_role("link", name="Tasks", exact=True).click()
+    follow(page, page.get_by_role("link", name="Tasks", exact=True))
     everything = rows(page)
-    page.locator(".facets a[title=Failed]").click()
+    follow(page, page.locator(".facets a[title=Failed]"))
     failed = rows(page)
-    page.locator(".facets a[title=mail]").click()
+    follow(page, page.locator(".facets a[title=mail]"))
 
     page.go_back()
 
@@ -89,8 +89,7 @@ def test_item_5_the_text_of_an_exception_finds_its_tasks(page: Page, day: story.
 def search_for(page: Page, text: str) -> None:
     """Type a search and send it."""
     page.get_by_label("Search tasks").fill(text)
-    with page.expect_navigation():
-        page.keyboard.press("Enter")
+    enter(page)
 
 
 def test_item_6_eighteen_rows_are_visible(page: Page) -> None:
@@ -132,7 +131,7 @@ def test_item_12_everything_is_there_after_a_restart(browser: Browser, day_copy:
         before = rows(page)
         page.locator("summary", has_text="Save view").click()
         page.get_by_label("Name of this view").fill("Broken cards")
-        page.get_by_role("button", name="Save", exact=True).click()
+        follow(page, page.get_by_role("button", name="Save", exact=True))
         page.goto(f"tasks/{task}")
         page.get_by_text("Write a note").click()
         page.get_by_label("Note", exact=True).fill("Ann knows")
@@ -144,7 +143,7 @@ def test_item_12_everything_is_there_after_a_restart(browser: Browser, day_copy:
     second.start()
     with visiting(browser, second.address) as page:
         page.goto("tasks")
-        page.get_by_role("link", name="Broken cards").click()
+        follow(page, page.get_by_role("link", name="Broken cards"))
 
         assert rows(page) == before
         page.goto(f"tasks/{task}")
@@ -179,13 +178,13 @@ def test_item_19_everything_reads_without_script(private: Open, tmp_path: Path) 
     with private(java_script_enabled=False) as page:
         page.goto("tasks")
         page.get_by_label("Search tasks").fill("billing.charge")
-        page.get_by_role("button", name="Search").click()
+        follow(page, page.get_by_role("button", name="Search"))
         first = rows_without_script(page)
-        page.get_by_role("link", name="Older").click()
+        follow(page, page.get_by_role("link", name="Older"))
         assert not set(first) & set(rows_without_script(page))
 
         page.get_by_label("Search tasks").fill("state:failed name:billing.charge")
-        page.get_by_role("button", name="Search").click()
+        follow(page, page.get_by_role("button", name="Search"))
         with page.expect_download() as download:
             page.get_by_role("link", name="Export CSV").click()
         download.value.save_as(tmp_path / "tasks.csv")
@@ -193,7 +192,7 @@ def test_item_19_everything_reads_without_script(private: Open, tmp_path: Path) 
             states = {row["state"] for row in csv.DictReader(file)}
         assert states == {"Failed"}
 
-        page.locator("[data-rows] a").first.click()
+        follow(page, page.locator("[data-rows] a").first)
         expect(page.locator(".trace").first).to_contain_text('raise ValueError("invalid card for customer')
         expect(page.locator(".trace details pre").first).to_be_hidden()
         page.locator(".trace summary").first.click()
@@ -215,8 +214,7 @@ def test_item_20_every_time_has_its_day_and_its_zone(private: Open, places: dict
     def zone_set(page: Page, zone: str) -> None:
         page.locator("summary[aria-label^='Time zone']").click()
         page.get_by_label("Times in", exact=True).select_option(zone)
-        page.get_by_role("button", name="Apply").last.click()
-        page.wait_for_load_state()
+        follow(page, page.get_by_role("button", name="Apply").last)
 
     utc: dict[str, list[tuple[str, str]]] = {}
     with private() as page:
@@ -286,11 +284,12 @@ def test_the_keyboard_reaches_everything(page: Page) -> None:
     expect(page.get_by_role("dialog")).to_be_visible()
     page.keyboard.press("Escape")
     page.keyboard.press("g")
-    page.keyboard.press("t")
+    with page.expect_navigation():
+        page.keyboard.press("t")
     expect(page).to_have_url(re.compile("/tasks$"))
     page.keyboard.press("/")
     page.keyboard.type("state:failed ValueError")
-    page.keyboard.press("Enter")
+    enter(page)
     expect(page.locator(".lead")).to_contain_text("matching")
     page.keyboard.press("j")
     page.keyboard.press("j")
@@ -298,7 +297,7 @@ def test_the_keyboard_reaches_everything(page: Page) -> None:
     focused = page.locator("[data-rows] a:focus")
     expect(focused).to_have_count(1)
     assert focused.evaluate("link => getComputedStyle(link).outlineStyle") == "solid"
-    page.keyboard.press("Enter")
+    enter(page)
 
     expect(page.locator(".trace").first).to_contain_text("ValueError: invalid card")
     page.go_back()
@@ -310,8 +309,7 @@ def test_single_keys_can_be_switched_off(page: Page) -> None:
     page.goto("")
     page.locator("summary[aria-label^='Time zone']").click()
     page.get_by_label("Off", exact=True).check()
-    page.get_by_role("button", name="Apply").last.click()
-    page.wait_for_load_state()
+    follow(page, page.get_by_role("button", name="Apply").last)
 
     page.keyboard.press("?")
 
@@ -323,8 +321,7 @@ def test_the_theme_is_drawn_by_the_server(page: Page) -> None:
     page.goto("tasks")
     page.locator("summary[aria-label^='Time zone']").click()
     page.get_by_label("Dark").check()
-    page.get_by_role("button", name="Apply").last.click()
-    page.wait_for_load_state()
+    follow(page, page.get_by_role("button", name="Apply").last)
 
     assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(16, 20, 24)"
     assert 'data-theme="dark"' in page.request.get("tasks").text()

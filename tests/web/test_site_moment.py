@@ -10,7 +10,7 @@ from typing import Any
 import incident
 import pytest
 import story
-from browsing import overflow, picture, visiting
+from browsing import enter, follow, overflow, picture, visiting
 from flask.testing import FlaskClient
 from incident import NAMES, TASKS
 from playwright.sync_api import Browser, expect
@@ -351,17 +351,17 @@ def test_in_the_browser_one_asks_what_ran_on_a_worker(browser: Browser, address:
         page.goto("workers")
         page.locator("summary", has_text="now").click()
         page.get_by_label("As of", exact=True).fill(BEFORE)
-        page.get_by_role("button", name="Look back").click()
+        follow(page, page.get_by_role("button", name="Look back"))
         expect(page.get_by_text("As of 22 Nov 03:12:39 UTC")).to_be_visible()
-        page.locator("[data-rows]").get_by_role("link", name="w2@vm").click()
+        follow(page, page.locator("[data-rows]").get_by_role("link", name="w2@vm"))
 
         expect(page.get_by_role("heading", level=1)).to_contain_text("Online")
         expect(page.locator("[data-region=running] tbody tr")).to_have_count(1)
         expect(page.locator("[data-region=running] tbody")).to_contain_text("shop.doomed")
-        page.get_by_role("link", name="+1 min").click()
+        follow(page, page.get_by_role("link", name="+1 min"))
         expect(page.get_by_role("heading", level=1)).to_contain_text("Lost")
         expect(page.locator("[data-region=lost] tbody")).to_contain_text("shop.doomed")
-        page.get_by_role("link", name="Back to now").click()
+        follow(page, page.get_by_role("link", name="Back to now"))
         expect(page.locator(".as-of")).to_have_count(0)
 
 
@@ -373,7 +373,7 @@ def test_by_keyboard_one_looks_back(browser: Browser, address: str) -> None:
         page.goto("tasks")
         page.keyboard.press("a")
         page.keyboard.type(BEFORE)
-        page.keyboard.press("Enter")
+        enter(page)
         expect(page.get_by_text("As of 22 Nov 03:12:39 UTC")).to_be_visible()
         page.keyboard.press("y")
         expect(page.locator("#said")).to_have_text("Copied")

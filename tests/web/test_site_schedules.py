@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import story
-from browsing import SCREENSHOTS, overflow, rows, visiting
+from browsing import SCREENSHOTS, enter, follow, overflow, rows, visiting
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser, Page, expect
 
@@ -29,8 +29,8 @@ Visit = Callable[..., FlaskClient]
 def test_two_clicks_tell_when_a_job_ran_and_with_what_result(page: Page) -> None:
     """From the overview, two clicks: did it run at a time, when, how late, for how long, with what result."""
     page.goto("")
-    page.get_by_role("link", name="Schedules", exact=True).click()
-    page.get_by_role("link", name="hourly-billing", exact=True).click()
+    follow(page, page.get_by_role("link", name="Schedules", exact=True))
+    follow(page, page.get_by_role("link", name="hourly-billing", exact=True))
 
     row = page.locator("tr", has=page.locator("td", has_text=re.compile("^22 Nov 02:00:00$")))
     expect(row.locator(".state")).to_have_text("On time")
@@ -41,14 +41,14 @@ def test_two_clicks_tell_when_a_job_ran_and_with_what_result(page: Page) -> None
     assert cells["Outcome"] == "succeeded"
     task = row.get_by_role("link")
     assert task.get_attribute("href", timeout=1000)
-    task.click()
+    follow(page, task)
     expect(page.get_by_role("heading", level=1)).to_contain_text("billing.hourly")
 
 
 def test_the_overview_names_what_is_wrong_with_schedules(page: Page) -> None:
     """An entry that missed its last runs is a sentence on the overview, whose link leads to its due times."""
     page.goto("")
-    page.locator(".problems a", has_text="cleanup").click()
+    follow(page, page.locator(".problems a", has_text="cleanup"))
 
     expect(page.get_by_role("heading", level=1)).to_contain_text("Missed")
     assert page.locator("[data-rows] .state", has_text="Missed").count() > 0
@@ -61,22 +61,21 @@ def test_filters_are_in_the_address_and_can_be_taken_back(page: Page) -> None:
     chip = page.locator(".filters a", has_text="Late")
     number = int(chip.locator(".n").inner_text())
 
-    chip.click()
+    follow(page, chip)
     late = rows(page)
     assert "verdict=late" in page.url
     assert 0 < len(late) == number < len(everything)
-    page.locator(".filters a", has_text="Missed").click()
+    follow(page, page.locator(".filters a", has_text="Missed"))
     assert "verdict=late,missed" in page.url
     assert set(late) <= set(rows(page))
     page.get_by_label("Search entries").fill("reports.")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**entry=reports.**")
+    enter(page)
     assert rows(page) == ["refresh-reports"]
 
     page.go_back()
     page.go_back()
     assert rows(page) == late
-    page.locator(".filters a", has_text="All").click()
+    follow(page, page.locator(".filters a", has_text="All"))
     assert rows(page) == everything
 
 
@@ -135,7 +134,7 @@ def test_what_is_expected_of_an_entry_is_kept(own: Page) -> None:
     own.get_by_label("Grace").fill("2m")
     own.get_by_label("Longest run").fill("1h")
     own.get_by_label("Muted").select_option("7d")
-    own.get_by_role("button", name="Keep").click()
+    follow(own, own.get_by_role("button", name="Keep"))
 
     expect(own).to_have_url(re.compile("/schedules/cleanup#expected$"))
     expect(own.get_by_label("Grace")).to_have_value("2m")
@@ -280,8 +279,8 @@ def test_the_list_reads_on_a_phone_and_without_script(private: Open) -> None:
         for place in ("schedules", "schedules?slots=90", "schedules/cleanup", "beats", "schedules/dst"):
             assert page.goto(place).status == 200
         page.goto("schedules")
-        page.locator(".filters a", has_text="Missed").click()
-        page.locator("[data-open]", has_text="cleanup").click()
+        follow(page, page.locator(".filters a", has_text="Missed"))
+        follow(page, page.locator("[data-open]", has_text="cleanup"))
         expect(page.get_by_role("heading", level=1)).to_contain_text("cleanup")
         expect(page.locator(".strip").first).to_be_visible()
     with private(viewport={"width": 390, "height": 844}) as page:
