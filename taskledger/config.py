@@ -115,8 +115,8 @@ class Settings:
     accept: str = _option(
         "--accept", "WORDS", "What events may be written in: json, msgpack, yaml.", parsing.serializers, default="json"
     )
-    decoder: str = _option(
-        "--decoder", "WORD", "Decode in a process of its own: auto, on, off.", parsing.one_of("auto", "on", "off"),
+    writer: str = _option(
+        "--writer", "WORD", "Write in a process of its own: auto, on, off.", parsing.one_of("auto", "on", "off"),
         default="auto",
     )  # fmt: skip
     spool_folder: Path = _option(

@@ -66,7 +66,8 @@ def _is_fault(line: Any) -> bool:
 
 def follow(page: Page, link: Locator) -> None:
     """Click what opens another page, and wait until that page is there: a click does not, and what is read next would
-    be of the page that is left, or of half a page."""
+    be of the page that is left, or of half a page.
+    """
     with page.expect_navigation():
         link.click()
 

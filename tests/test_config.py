@@ -60,7 +60,7 @@ def test_each_setting_has_its_variable_and_key(here, name):
         "port": "1234", "url_prefix": "/tl", "retention": "7d", "timezone": "Europe/Berlin", "log_level": "debug",
         "log_format": "json", "batch_size": "10", "batch_wait_s": "0.5", "jobs": "false",
         "spool_bytes": "2GB", "queue_type": "classic", "queue_bytes": "1GB", "queue_days": "3", "durable_stream": "on",
-        "decoder": "off", "schedule_url": "eu=postgresql://h/x,us=redis://h/1",
+        "writer": "off", "schedule_url": "eu=postgresql://h/x,us=redis://h/1",
         "accept": "msgpack", "metrics_port": "9540",
         "redact_values": "number=N[0-9]+", "payloads": "billing.*=none",
     }  # fmt: skip

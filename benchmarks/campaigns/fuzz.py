@@ -162,8 +162,7 @@ def _decoded(body: bytes, content_type: str, encoding: str) -> list[Event | Malf
     else:
         delivery = Delivery(body, content_type, encoding, None, 1, None, ACCEPT)
     decoding = Decoding()
-    decoding.send(Heard("fuzz", (delivery,)))
-    decoding.receive()
+    decoding.decode(Heard("fuzz", (delivery,)))
     return read(delivery)
 
 

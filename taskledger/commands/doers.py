@@ -21,7 +21,7 @@ _log = logging.getLogger("taskledger")
     params=parameters(
         "broker_url", "app", "database_url", "result_backend", "schedule_url", "retention", "jobs", "recorder_name",
         "queue_name", "queue_type", "queue_bytes", "queue_days", "durable_stream", "stream_name", "accept",
-        "spool_folder", "spool_bytes", "batch_size", "batch_wait_s", "decoder", "metrics_host", "metrics_port",
+        "spool_folder", "spool_bytes", "batch_size", "batch_wait_s", "writer", "metrics_host", "metrics_port",
         "redact_keys", "redact_values", "payloads", "timezone", *_LOGS,
     ),
 )  # fmt: skip

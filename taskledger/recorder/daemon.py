@@ -32,6 +32,7 @@ from taskledger.recorder.source import Source, now_at
 from taskledger.recorder.spool import Spool, open_spool
 from taskledger.recorder.waiting import Waiting
 from taskledger.recorder.writer import FINISH_S, Writer
+from taskledger.recorder.writing import Writing
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +92,11 @@ def _record(
         cluster: Reader(cluster, source, waiting, stop, settings.batch_size) for cluster, source in sources.items()
     }
     backlog = Backlog(spool, settings.batch_size)
-    decoding = Decoding(settings)
-    gatherer = Gatherer(readers, waiting, backlog, settings.batch_size, settings.batch_wait_s, decoding=decoding)
-    writer = Writer(ledger, recorder_id, readers, backlog, progress, stop)
+    gatherer = Gatherer(
+        readers, waiting, backlog, settings.batch_size, settings.batch_wait_s, decoding=Decoding(settings)
+    )
+    writing = Writing(ledger, settings)
+    writer = Writer(ledger, recorder_id, readers, backlog, progress, stop, writing=writing)
     watch.follow(partial(health.look, readers, waiting, gatherer, backlog, progress))
     for thread in (writer, *readers.values()):
         thread.start()
@@ -105,7 +108,7 @@ def _record(
             reader.finish()
         for reader in readers.values():
             reader.join(JOIN_S)
-        decoding.close()
+        writing.close()
     error = gatherer.error or writer.error
     if error is not None:
         raise error

@@ -107,11 +107,9 @@ class Gatherer:
 
     def step(self) -> None:
         """Take what came, and see to what is due; returns soon."""
-        item = self._waiting.get(0.0 if self._decoding.pending else self._patience_s())
+        item = self._waiting.get(self._patience_s())
         if item is not None:
             self._take(item)
-        elif self._decoding.pending:
-            self._gather_next()
         for cluster in [cluster for cluster, held in self._held.items() if held]:
             self._unhold(cluster)
         now_s = time.monotonic()
@@ -130,13 +128,9 @@ class Gatherer:
         self._backlog.spill_rest(is_meant)
 
     def _take(self, item: Item) -> None:
-        if isinstance(item, Heard):
-            self._hear(item)
-            return
-        # What came before it goes before it.
-        while self._decoding.pending:
-            self._gather_next()
         match item:
+            case Heard():
+                self._hear(item)
             case Listening(cluster, opened):
                 self._cut(cluster)
                 self._promises[cluster] = opened.promise
@@ -173,13 +167,7 @@ class Gatherer:
             self._held_since_s.pop(cluster, None)
 
     def _decode(self, heard: Heard) -> None:
-        self._decoding.send(heard)
-        while self._decoding.pending > self._decoding.ahead:
-            self._gather_next()
-
-    def _gather_next(self) -> None:
-        """Of what is being decoded the oldest."""
-        heard, items = self._decoding.receive()
+        items = self._decoding.decode(heard)
         gathering, now_s = self._gatherings[heard.cluster], time.monotonic()
         for delivery, made in zip(heard.deliveries, items, strict=True):
             gathering.add(delivery, made, now_s)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from taskledger.errors import LedgerError, TaskledgerError
 from taskledger.ledger import Ledger, presence
-from taskledger.ledger.record import Batch, Position, Recorded, record
+from taskledger.ledger.record import Batch, Position, Recorded
 from taskledger.recorder.backlog import Backlog
 from taskledger.recorder.backoff import delays
 from taskledger.recorder.batch import Gathered
@@ -19,6 +19,7 @@ from taskledger.recorder.reader import Reader
 from taskledger.recorder.source import Promise, now_at
 from taskledger.recorder.spooled import Work
 from taskledger.recorder.waiting import Halted, Interrupted, Listening, Reached
+from taskledger.recorder.writing import Writing
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,8 @@ class Writer(threading.Thread):
         backlog: Backlog,
         progress: Progress,
         stop: threading.Event,
+        *,
+        writing: Writing | None = None,
     ) -> None:
         super().__init__(name="writer", daemon=True)
         #: what ended it before its time
@@ -81,6 +84,7 @@ class Writer(threading.Thread):
         #: whether all was written, and goodbye said
         self.is_done = False
         self._ledger = ledger
+        self._writing = writing or Writing(ledger)
         self._recorder_id = recorder_id
         self._readers = readers
         self._backlog = backlog
@@ -201,7 +205,7 @@ class Writer(threading.Thread):
         )
 
     def _persist(self, batch: Batch) -> Recorded:
-        return self._insist(lambda: record(self._ledger, batch), may_refuse=True)
+        return self._insist(lambda: self._writing.record(batch), may_refuse=True)
 
     def _give_sign(self, *, at_once: bool = False) -> None:
         if time.monotonic() < self._sign_at_s and not at_once:

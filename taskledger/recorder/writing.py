@@ -1,0 +1,146 @@
+"""Batches go into the ledger: from this process, or from one beside it when there is much to do."""
+
+import logging
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import BinaryIO, cast
+
+from taskledger import errors
+from taskledger.config import Settings
+from taskledger.ledger import Ledger
+from taskledger.ledger.record import Batch, Recorded, record
+from taskledger.recorder import pipes, scribe
+
+log = logging.getLogger(__name__)
+
+#: seconds in which it is measured how busy writing is, and the part of it above which it gets a process of its own
+MEASURED_S, BUSY = 2.0, 0.2
+#: seconds until a process is started again after one that ended
+AGAIN_AFTER_S = 30.0
+#: seconds that it gets to end
+LEAVE_S = 1.0
+
+
+class Writing:
+    """`record` one batch after the other. For one thread only; `close` from another.
+
+    With the setting `writer` at "auto" a process is started once writing takes a fifth of the time: until then it would
+    cost more than it gains. "on" has it from the start, "off" never. Whatever becomes of that process, nothing is lost:
+    what it has not said to be written is written here, and what it had written all the same is known by its identity.
+    """
+
+    def __init__(self, ledger: Ledger, settings: Settings | None = None) -> None:
+        """Into this ledger, which is that of the settings; without any, from here."""
+        self._ledger, self._settings = ledger, settings
+        self._mode = "off" if settings is None else settings.writer
+        self._child: subprocess.Popen[bytes] | None = None
+        self._start_at_s = 0.0
+        self._from_s, self._busy_s = time.monotonic(), 0.0
+        self._is_closed = False
+        self._asking = threading.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """The process that writes, if there is one."""
+        return None if self._child is None else self._child.pid
+
+    def record(self, batch: Batch) -> Recorded:
+        """As `taskledger.ledger.record.record`, and with its errors."""
+        with self._asking:
+            if self._child is None and self._is_wanted():
+                self._start()
+            return self._beside(batch) or self._here(batch)
+
+    def close(self) -> None:
+        """Let the process end; at once if it does not answer."""
+        self._is_closed = True
+        child = self._child
+        if child is None:
+            return
+        if not self._asking.acquire(timeout=LEAVE_S):
+            # Whoever waits for its answer has the pipe; the death of the process ends the waiting.
+            child.kill()
+            return
+        try:
+            self._end()
+        finally:
+            self._asking.release()
+
+    def _beside(self, batch: Batch) -> Recorded | None:
+        """None when it was not written there, and is to be written here."""
+        if self._child is None:
+            return None
+        try:
+            pipes.send(_pipe(self._child.stdin), scribe.request(batch))
+            answer = pipes.receive(_pipe(self._child.stdout))
+        except (OSError, EOFError, ValueError) as error:
+            self._give_up(error)
+            return None
+        if answer[0] == scribe.AWAY:
+            raise getattr(errors, answer[1], errors.LedgerError)(answer[2])
+        if answer[0] == scribe.REFUSED:
+            log.debug("refused beside, tried here: %s: %s", *answer[1:], extra={"action": "refused_beside"})
+            return None
+        return Recorded(*answer)
+
+    def _here(self, batch: Batch) -> Recorded:
+        begun_s = time.monotonic()
+        try:
+            return record(self._ledger, batch)
+        finally:
+            self._busy_s += time.monotonic() - begun_s
+
+    def _is_wanted(self) -> bool:
+        now_s = time.monotonic()
+        if self._mode == "off" or self._is_closed or now_s < self._start_at_s:
+            return False
+        if self._mode == "on" or self._busy_s > BUSY * MEASURED_S:
+            return True
+        if now_s - self._from_s > MEASURED_S:
+            self._from_s, self._busy_s = now_s, 0.0
+        return False
+
+    def _start(self) -> None:
+        self._start_at_s = time.monotonic() + AGAIN_AFTER_S
+        settings = cast("Settings", self._settings)
+        code = f"import sys; sys.path[:] = {sys.path!r}; from taskledger.recorder.scribe import serve; serve()"
+        try:
+            child = subprocess.Popen(  # noqa: S603 - our own code on our own Python
+                [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            self._child = child
+            # Not among its arguments, which everybody on the machine can read: a database has a password.
+            pipes.send(_pipe(child.stdin), (settings.database_url, settings.log_level, settings.log_format))
+        except OSError as error:
+            self._give_up(error)
+        else:
+            log.info("process %d writes from now on", child.pid, extra={"action": "scribe_started"})
+
+    def _give_up(self, error: Exception) -> None:
+        log.warning(
+            "the process that writes is gone (%s): writing here for now", error, extra={"action": "scribe_gone"}
+        )
+        if self._child is not None:
+            self._child.kill()
+        self._end()
+        self._busy_s = 0.0
+
+    def _end(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        for pipe in (child.stdin, child.stdout):
+            with suppress(OSError):
+                _pipe(pipe).close()
+        try:
+            child.wait(LEAVE_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _pipe(pipe: object) -> BinaryIO:
+    return cast("BinaryIO", pipe)
