@@ -122,6 +122,14 @@ class Backlog:
             self._taken_s = time.monotonic()
             return work
 
+    def upcoming(self) -> Gathered | None:
+        """What will be taken after what the writer has in hand, as things are: more may come that goes with it."""
+        with self._changed:
+            if len(self._memory) <= len(self._in_hand) or not self._in_hand or self._segment is not None:
+                return None
+            work = self._memory[len(self._in_hand)].work
+            return work if isinstance(work, Gathered) else None
+
     def written(self) -> None:
         """What was taken is in the ledger."""
         with self._changed:

@@ -95,7 +95,7 @@ def _record(
     gatherer = Gatherer(
         readers, waiting, backlog, settings.batch_size, settings.batch_wait_s, decoding=Decoding(settings)
     )
-    writing = Writing(ledger, settings)
+    writing = Writing(ledger, settings, backlog.upcoming)
     writer = Writer(ledger, recorder_id, readers, backlog, progress, stop, writing=writing)
     watch.follow(partial(health.look, readers, waiting, gatherer, backlog, progress))
     for thread in (writer, *readers.values()):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from taskledger import bodies, logs
 from taskledger.errors import LedgerError
@@ -30,40 +30,39 @@ LEAVE_S = 5.0
 _STOPPING = ("SIGINT", "SIGTERM")
 
 
-def request(batch: Batch) -> Plain:
-    """What writing needs to know of a batch, with the bodies compressed."""
-    events = batch.events
+class Items(NamedTuple):
+    """What a batch consists of, made again of plain values."""
+
+    number: int
+    events: list[Event]
+    malformed: list[Malformed]
+
+
+def hand_over(pipe: BinaryIO, number: int, events: Sequence[Event], malformed: Sequence[Malformed]) -> None:
+    """Send the items of a batch ahead, with their bodies compressed; they are not written before `ask` says so."""
     packed = iter(bodies.pack_all([event.body for event in events if event.packed is None]))
     plain = [
         (
-            event.id,
-            event.type,
-            event.at,
-            event.hostname,
-            event.pid,
-            event.clock,
-            event.task_id,
-            event.body,
+            one.id,
+            one.type,
+            one.at,
+            one.hostname,
+            one.pid,
+            one.clock,
+            one.task_id,
+            one.body,
             None,
-            event.packed or next(packed),
+            one.packed or next(packed),
         )
-        for event in events
+        for one in events
     ]
+    send(pipe, (number, plain, [tuple(item) for item in malformed]))
+
+
+def ask(pipe: BinaryIO, number: int, batch: Batch) -> None:
+    """Have the items of that number written, and nothing that was sent ahead before them."""
     position = None if batch.position is None else tuple(batch.position)
-    return batch.cluster, plain, [tuple(item) for item in batch.malformed], batch.received_at, position
-
-
-def batch_of(
-    cluster: str, events: Sequence[Plain], malformed: Sequence[Plain], at: int, position: Plain | None
-) -> Batch:
-    """What `request` made plain."""
-    return Batch(
-        cluster,
-        [Event(*values) for values in events],
-        [Malformed(*values) for values in malformed],
-        at,
-        None if position is None else Position(*position),
-    )
+    send(pipe, (number, batch.cluster, batch.received_at, position))
 
 
 def serve() -> None:
@@ -86,19 +85,38 @@ def serve() -> None:
 
 
 def _take_in(requests: "SimpleQueue[Any]") -> None:
-    """Read until the recorder is gone; whatever is being written then gets a moment, however the database hangs."""
-    try:
+    """Read until the recorder is gone; whatever is being written then gets a moment, however the database hangs.
+
+    Events are made here, in the time in which the other thread waits for its database.
+    """
+    with suppress(EOFError, OSError, ValueError):
+        requests.put(receive(sys.stdin.buffer))
         while True:
-            requests.put(receive(sys.stdin.buffer))
-    except (EOFError, OSError, ValueError):
-        requests.put(None)
+            requests.put(_made(receive(sys.stdin.buffer)))
+    requests.put(None)
     time.sleep(LEAVE_S)
     os._exit(1)
 
 
+def _made(values: Plain) -> Items | Plain:
+    if len(values) != len(Items._fields):
+        return values
+    number, events, malformed = values
+    return Items(number, [Event(*one) for one in events], [Malformed(*one) for one in malformed])
+
+
 def _answer(ledger: Ledger, requests: "SimpleQueue[Any]", answers: BinaryIO) -> None:
+    ahead: list[Items] = []
     while (asked := requests.get()) is not None:
-        send(answers, _written(ledger, batch_of(*asked)))
+        if isinstance(asked, Items):
+            ahead.append(asked)
+            continue
+        number, cluster, received_at, position = asked
+        mine = next(items for items in ahead if items.number == number)
+        ahead = [items for items in ahead if items.number > number]
+        at = None if position is None else Position(*position)
+        batch = Batch(cluster, mine.events, mine.malformed, received_at, at)
+        send(answers, _written(ledger, batch))
 
 
 def _written(ledger: Ledger, batch: Batch) -> Plain:

@@ -5,14 +5,17 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import BinaryIO, cast
 
 from taskledger import errors
 from taskledger.config import Settings
+from taskledger.events import Event, Malformed
 from taskledger.ledger import Ledger
 from taskledger.ledger.record import Batch, Recorded, record
 from taskledger.recorder import pipes, scribe
+from taskledger.recorder.batch import Gathered
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +35,23 @@ class Writing:
     what it has not said to be written is written here, and what it had written all the same is known by its identity.
     """
 
-    def __init__(self, ledger: Ledger, settings: Settings | None = None) -> None:
-        """Into this ledger, which is that of the settings; without any, from here."""
+    def __init__(
+        self, ledger: Ledger, settings: Settings | None = None, upcoming: Callable[[], Gathered | None] = lambda: None
+    ) -> None:
+        """Into this ledger, which is that of the settings; without any, from here.
+
+        `upcoming` is what will probably be written next: it is sent ahead, so that the other process need not wait.
+        """
         self._ledger, self._settings = ledger, settings
         self._mode = "off" if settings is None else settings.writer
         self._child: subprocess.Popen[bytes] | None = None
         self._start_at_s = 0.0
         self._from_s, self._busy_s = time.monotonic(), 0.0
         self._is_closed = False
+        self._upcoming = upcoming
+        self._number = 0
+        #: what the process has and was not told to write yet
+        self._ahead: Sequence[Event] | None = None
         self._asking = threading.Lock()
 
     @property
@@ -74,7 +86,7 @@ class Writing:
         if self._child is None:
             return None
         try:
-            pipes.send(_pipe(self._child.stdin), scribe.request(batch))
+            self._ask(_pipe(self._child.stdin), batch)
             answer = pipes.receive(_pipe(self._child.stdout))
         except (OSError, EOFError, ValueError) as error:
             self._give_up(error)
@@ -85,6 +97,20 @@ class Writing:
             log.debug("refused beside, tried here: %s: %s", *answer[1:], extra={"action": "refused_beside"})
             return None
         return Recorded(*answer)
+
+    def _ask(self, pipe: BinaryIO, batch: Batch) -> None:
+        if self._ahead is not batch.events:
+            self._send_ahead(pipe, batch.events, batch.malformed)
+        scribe.ask(pipe, self._number, batch)
+        self._ahead = None
+        following = self._upcoming()
+        if following is not None and following.events:
+            self._send_ahead(pipe, following.events, following.malformed)
+
+    def _send_ahead(self, pipe: BinaryIO, events: Sequence[Event], malformed: Sequence[Malformed]) -> None:
+        self._number += 1
+        scribe.hand_over(pipe, self._number, events, malformed)
+        self._ahead = events
 
     def _here(self, batch: Batch) -> Recorded:
         begun_s = time.monotonic()
@@ -129,7 +155,7 @@ class Writing:
         self._busy_s = 0.0
 
     def _end(self) -> None:
-        child, self._child = self._child, None
+        child, self._child, self._ahead = self._child, None, None
         if child is None:
             return
         for pipe in (child.stdin, child.stdout):

@@ -21,6 +21,7 @@ from taskledger.events import Event, Malformed, decode
 from taskledger.ledger import Ledger, open_ledger, presence, schema
 from taskledger.ledger.record import Batch, Position, Recorded
 from taskledger.recorder import writing as module
+from taskledger.recorder.batch import Gathered
 from taskledger.recorder.landing import land
 from taskledger.recorder.pipes import receive
 from taskledger.recorder.source import Promise
@@ -47,6 +48,10 @@ AT = 1_700_000_000_000_000
 def batch(*items: Event | Malformed, position: Position | None = None) -> Batch:
     events = [item for item in items if isinstance(item, Event)]
     return Batch("default", events, [item for item in items if isinstance(item, Malformed)], AT, position)
+
+
+def gathered(*events: Event) -> Gathered:
+    return Gathered("default", events, (), None, AT, AT, AT)
 
 
 def story(number: int) -> list[Event]:
@@ -147,6 +152,52 @@ def test_something_else_in_the_pipe() -> None:
         receive(io.BytesIO(b"Welcome to Python!\n"))
     with pytest.raises(EOFError):
         receive(io.BytesIO(b"\0\0"))
+
+
+class TestSentAhead:
+    """What is sent ahead is written when it is asked for, and only then."""
+
+    def test_whatever_comes(self, sqlite_url: str) -> None:
+        """Whether the next batch is the one that was foreseen, another, or none, each is written once and in order."""
+        foreseen = [gathered(*story(number)) for number in range(6)]
+        turns = iter([foreseen[1], foreseen[2], None, foreseen[5], foreseen[5], None])
+        with open_ledger(sqlite_url) as ledger:
+            asked = Writing(ledger, Settings(database_url=sqlite_url, writer="on"), lambda: next(turns))
+            try:
+                for number, one in enumerate([foreseen[0], foreseen[1], gathered(*story(9)), *foreseen[3:]], 1):
+                    said = asked.record(Batch("default", one.events, one.malformed, AT, None))
+                    assert (said.new, said.duplicate) == (len(one.events), 0)
+                    assert count(ledger) == number * len(story(0))
+                assert asked.pid is not None
+            finally:
+                asked.close()
+
+    def test_nothing_but_malformed(self, sqlite_url: str) -> None:
+        """Batches without a single event are told apart like any others."""
+        with writing(sqlite_url) as asked:
+            said = [asked.record(batch(*decode(body))).quarantined for body in (b"[1]", b"[2, 3]", b"[4]")]
+        assert said == [1, 2, 1]
+
+    def test_one_that_failed_is_sent_again(self, sqlite_url: str) -> None:
+        """What was sent ahead of a batch that failed is not written before it; both are, when the database is back."""
+        first, second = gathered(*story(1)), gathered(*story(2))
+        with open_ledger(sqlite_url) as ledger:
+            asked = Writing(ledger, Settings(database_url=sqlite_url, writer="on"), lambda: second)
+            engine = create_engine(sqlite_url)
+            try:
+                asked.record(batch(*story(0)))
+                with engine.begin() as connection:
+                    connection.execute(text("ALTER TABLE label RENAME TO gone"))
+                with pytest.raises(LedgerError):
+                    asked.record(batch(*decoded({"type": "new", "timestamp": 1.0})))
+                with engine.begin() as connection:
+                    connection.execute(text("ALTER TABLE gone RENAME TO label"))
+                assert count(ledger) == len(story(0))
+                for one in (first, second):
+                    assert asked.record(Batch("default", one.events, (), AT, None)).new == len(one.events)
+            finally:
+                engine.dispose()
+                asked.close()
 
 
 class TestLife:
