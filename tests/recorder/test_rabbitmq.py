@@ -46,6 +46,8 @@ def connected(url: str) -> Iterator[Any]:
 
 def send(url: str, number: int) -> None:
     app = Celery("sender", broker=url, set_as_current=False)
+    # A quorum queue that has just come into being may lose what a sender leaves behind who does not wait for its word.
+    app.conf.broker_transport_options = {"confirm_publish": True}
     with app.connection_for_write() as connection, app.events.Dispatcher(connection) as dispatcher:
         for each in range(number):
             dispatcher.send("task-sent", uuid=str(each))

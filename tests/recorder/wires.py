@@ -120,6 +120,9 @@ def _kombu(
     """Workers and source share an exchange of their own, so that tests do not hear one another."""
     app = Celery("wire", broker=worker_url, set_as_current=False)
     app.conf.event_exchange = f"celeryev-{uuid.uuid4().hex}"
+    if worker_url.startswith("amqp"):
+        # As in test_rabbitmq.send.
+        app.conf.broker_transport_options = {"confirm_publish": True}
     if is_durable:
         durable.install(app)
     settings = Settings(
