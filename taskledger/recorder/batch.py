@@ -155,10 +155,6 @@ def opened(delivery: Delivery) -> Delivery:
     if not delivery.is_enveloped:
         return delivery
     message = published(delivery.body)
-    return delivery._replace(
-        body=message.body,
-        content_type=message.content_type,
-        content_encoding=message.content_encoding,
-        refused=message.refused,
-        is_enveloped=False,
-    )
+    # In order: _replace takes as long as half of all else that is done here.
+    said = message.content_type, message.content_encoding
+    return Delivery(message.body, *said, delivery.tag, delivery.received_at, message.refused, delivery.accept)
