@@ -141,6 +141,8 @@ class ScheduleRow:
     #: the newest send that is known, whether a due time explains it or not
     last_fired_at: Micros | None = None
     last_task_id: str | None = None
+    #: it is due more than once a minute, so that a mark each would say little
+    is_by_minute: bool = False
 
 
 @dataclass(frozen=True, slots=True)

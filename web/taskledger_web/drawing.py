@@ -3,7 +3,7 @@
 from functools import cache
 
 from taskledger.ledger.answers import ScheduleRow
-from taskledger_web import entries, strip, times
+from taskledger_web import entries, minutes, strip, times
 from taskledger_web.strip import Strip
 from taskledger_web.view import View
 
@@ -17,7 +17,7 @@ def common(seen: View) -> dict[str, object]:
         return f"{times.absolute(at, seen.zone, seen.now_at)} {times.zone_word(seen.zone, at)}"
 
     def drawn(row: ScheduleRow) -> Strip:
-        return strip.strip(row.ticks, when)
+        return strip.of_slots(minutes.slots(row), when)
 
     return {
         "strip": drawn,

@@ -45,15 +45,18 @@ _UNHEARD = "No schedule entry of that name was ever read or recorded."
 def _page(name: str, form: Form | None) -> str:
     seen, slots = view(), _slots()
     row = ask(query.schedule, name, seen.now_at, ticks=slots, at=seen.at) or _missing(name, seen)
+    drawn = _by_minute(row, slots, seen)
     coverage = ask(query.coverage, _covered(row, seen), seen.now_at)
-    ((_, verdict),) = entries.judged((row,), seen.now_at)
+    reached = coverage if drawn is row else ask(query.coverage, _covered(drawn, seen), seen.now_at)
+    ((_, verdict),) = entries.judged((drawn,), seen.now_at)
     span = _drawn(row, seen)
     return render_template(
         "schedules/entry.html",
         row=row,
         verdict=verdict,
         slots=(slots, sorted(SLOTS)),
-        clause=recorded.clause(coverage, seen),
+        drawn=drawn,
+        clause=recorded.clause(reached, seen),
         callouts=callouts.of_findings(row.findings, is_on_entry=True),
         worth=evidence.worth(row.evidence),
         chart=dues.chart(row.ticks, span, seen),
@@ -69,6 +72,14 @@ def _page(name: str, form: Form | None) -> str:
         command=f"taskledger check beat --entry {shlex.quote(name)}",
         **drawing.common(seen),
     )
+
+
+def _by_minute(row: ScheduleRow, slots: int, seen: View) -> ScheduleRow:
+    """The entry with the due times of its strip and verdict: of so many minutes, if it is due more than once in one."""
+    if not row.is_by_minute:
+        return row
+    rows = ask(query.schedules, seen.now_at, ticks=slots, at=seen.at, by_minute=True, name=row.name)
+    return next((one for one in rows if one.cluster == row.cluster), row)
 
 
 def _missing(name: str, seen: View) -> NoReturn:

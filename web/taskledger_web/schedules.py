@@ -33,7 +33,7 @@ ENTRIES = 50
 def page() -> str:
     """All entries, those with problems first."""
     seen, slots = view(), _slots()
-    rows = ask(query.schedules, seen.now_at, ticks=slots, at=seen.at)
+    rows = ask(query.schedules, seen.now_at, ticks=slots, at=seen.at, by_minute=True)
     # What is wrong with beat is told as it is known today.
     findings = ask(query.findings_of, rows, seen.now_at) if seen.at is None else []
     asked = verdict_filter.read(request.args.get("verdict", ""), request.args.get("entry", ""))
@@ -54,6 +54,7 @@ def page() -> str:
         sources=entries.sources(rows),
         clause=recorded.clause(coverage, seen),
         coverage=coverage,
+        is_by_minute=any(row.is_by_minute for row, _ in chosen),
         setup=setup.first_step(coverage, recorder_status()),
         **_told(findings, everything, seen),
         **drawing.common(seen),

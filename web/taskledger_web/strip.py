@@ -1,7 +1,7 @@
 """The strip of a schedule entry: one mark for each due time, and the verdict in words over all of them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -67,7 +67,7 @@ _OUTCOME = {
     "unknown": "sent",
 }
 #: what a sentence that counts calls a mark, where its own words are too long for that
-_COUNTED = {"notsent": "not sent", "twice": "sent twice", "sent": "sent", "waiting": "waiting"}
+COUNTED = {"notsent": "not sent", "twice": "sent twice", "sent": "sent", "waiting": "waiting"}
 #: flags of a due time that was sent more than once
 TWICE = frozenset({"duplicate", "two_beats"})
 FIRE_WORDS = {
@@ -88,6 +88,16 @@ OUTCOME_WORDS = {
     "lost": "lost with its worker",
     "ended": "ended, nothing said how",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What one mark stands for: a due time, or all of a minute (minutes.py), and the task it leads to."""
+
+    at: int
+    mark: Mark
+    words: str
+    task_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +151,22 @@ def _mark_of(fire: str, outcome: str | None, is_twice: bool) -> Mark:
     return max(did, became, often, key=lambda mark: mark.rank)
 
 
-def strip(ticks: tuple[TickRow, ...], when: Callable[[int], str], *, line: int = PER_LINE) -> Strip:
+def strip(ticks: Sequence[TickRow], when: Callable[[int], str], *, line: int = PER_LINE) -> Strip:
+    """A mark for each due time; see `of_slots`."""
+    return of_slots([slot(tick) for tick in ticks], when, line=line)
+
+
+def slot(tick: TickRow) -> Slot:
+    """One due time."""
+    return Slot(tick.due_at, mark_of(tick), describe(tick), tick.task_id)
+
+
+def of_slots(slots: Sequence[Slot], when: Callable[[int], str], *, line: int = PER_LINE) -> Strip:
     """The marks from left to right; what does not fit in one line fills the lines above the last."""
-    spare = -len(ticks) % line if len(ticks) > line else 0
-    lines = max(-(-len(ticks) // line), 1)
+    spare = -len(slots) % line if len(slots) > line else 0
+    lines = max(-(-len(slots) // line), 1)
     # All strips of a list are as wide as a whole line, so that none is drawn larger than its neighbours.
-    return Strip(tuple(_places(ticks, spare, line, when)), line * PITCH, (lines - 1) * LINE + TALL)
+    return Strip(tuple(_places(slots, spare, line, when)), line * PITCH, (lines - 1) * LINE + TALL)
 
 
 def drawn(strip: Strip, link: Callable[[str], str]) -> Markup:
@@ -163,11 +183,10 @@ def _drawn(place: Place, link: Callable[[str], str]) -> str:
     return f'<a href="{escape(visible(link(place.task_id)))}" tabindex="-1">{inside}</a>'
 
 
-def _places(ticks: tuple[TickRow, ...], spare: int, size: int, when: Callable[[int], str]) -> Iterator[Place]:
-    for number, tick in enumerate(ticks, start=spare):
+def _places(slots: Sequence[Slot], spare: int, size: int, when: Callable[[int], str]) -> Iterator[Place]:
+    for number, one in enumerate(slots, start=spare):
         line, column = divmod(number, size)
-        title = f"{when(tick.due_at)}: {describe(tick)}"
-        yield Place(column * PITCH, line * LINE, mark_of(tick), title, tick.task_id)
+        yield Place(column * PITCH, line * LINE, one.mark, f"{when(one.at)}: {one.words}", one.task_id)
 
 
 def describe(tick: TickRow) -> str:
@@ -201,7 +220,7 @@ def _sentence(row: ScheduleRow, counts: Counter[str], total: int) -> str:
     told = sorted((MARKS[symbol] for symbol in counts if symbol != "ontime"), key=lambda mark: -mark.rank)
     if not told:
         return f"All {total} on time" if total > 1 else "On time"
-    words = ", ".join(f"{_COUNTED.get(mark.symbol, mark.text.lower())} {counts[mark.symbol]}" for mark in told)
+    words = ", ".join(f"{COUNTED.get(mark.symbol, mark.text.lower())} {counts[mark.symbol]}" for mark in told)
     longest = max((tick.lateness_s or 0 for tick in row.ticks if tick.fire == "late"), default=0)
     late = f" (up to {times.duration(longest)})" if longest else ""
     return f"{words[:1].upper()}{words[1:]} of {total}{late}"
