@@ -178,7 +178,7 @@ def _finals(connection: Connection, mine: Sequence[Known], asked: _Asked) -> dic
 
 def _row(entry: Known, seen: _Seen, found: _Found, asked: _Asked) -> ScheduleRow:
     past, a_slot = _past(entry, found, asked), asked.a_slot(entry)
-    dues = _future(entry, past, seen.now_at, MORE_FUTURE if asked.is_whole else FUTURE * a_slot)
+    dues = due_next(entry, past, seen.now_at, MORE_FUTURE if asked.is_whole else FUTURE * a_slot)
     future = [TickRow(at, "pending", None, None, None, None, False, None) for at in dues[: FUTURE * a_slot]]
     late = sorted([tick.lateness_s for tick in past if tick.lateness_s is not None and tick.is_sent])
     ran = [tick.runtime_s for tick in past if tick.runtime_s is not None]
@@ -285,7 +285,7 @@ def _errors(connection: Connection, entry_ids: Sequence[int]) -> dict[tuple[int,
     }
 
 
-def _future(entry: Known, past: Sequence[TickRow], now_at: int, number: int) -> list[int]:
+def due_next(entry: Known, past: Sequence[TickRow], now_at: int, number: int) -> list[int]:
     """The next due times, as far as they follow from the definition."""
     version = entry.latest
     definition, schedule = version.entry, version.entry.schedule

@@ -116,6 +116,7 @@ def places(day: story.Story) -> dict[str, str]:
         "failures": "failures",
         "schedules": "schedules",
         "schedules-nothing": "schedules?verdict=two_beats",
+        "schedules-timeline": "schedules?view=timeline",
         "schedule": "schedules/cleanup",
         "beats": "beats",
         "clock-changes": "schedules/dst",

@@ -28,6 +28,7 @@ PLACES = (
     "failures",
     "schedules",
     "schedules-nothing",
+    "schedules-timeline",
     "schedule",
     "beats",
     "clock-changes",

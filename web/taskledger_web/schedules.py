@@ -15,12 +15,13 @@ from taskledger_web import (
     evidence,
     links,
     recorded,
+    schedule_timeline,
     setup,
     verdict_filter,
 )
 from taskledger_web.asking import ask
 from taskledger_web.entries import Judged
-from taskledger_web.view import View, recorder_status, view
+from taskledger_web.view import View, page_range, recorder_status, view
 
 blueprint = Blueprint("schedules", __name__)
 #: due times on a list's strip, the first unless `slots` asks for another
@@ -39,25 +40,30 @@ def page() -> str:
     asked = verdict_filter.read(request.args.get("verdict", ""), request.args.get("entry", ""))
     everything = entries.judged(entries.with_findings(rows, findings), seen.now_at)
     chosen = verdict_filter.chosen(everything, asked)
-    skipped = _skipped(len(chosen))
+    is_timeline = request.args.get("view") == "timeline"
+    size = schedule_timeline.ENTRIES if is_timeline else ENTRIES
+    skipped = _skipped(len(chosen), size)
+    shown = chosen[skipped : skipped + size]
     coverage = ask(query.coverage, _covered(rows, seen), seen.now_at)
     return render_template(
-        "schedules/list.html",
-        judged=chosen[skipped : skipped + ENTRIES],
+        "schedules/timeline.html" if is_timeline else "schedules/list.html",
+        judged=shown,
+        is_timeline=is_timeline,
         chosen=len(chosen),
         everything=everything,
         asked=asked,
         chips=verdict_filter.chips(everything, asked),
         slots=(slots, SLOTS),
-        pages=_pages(skipped, len(chosen)),
+        pages=_pages(skipped, len(chosen), size),
         problems=sum(verdict.problems for _, verdict in everything),
         sources=entries.sources(rows),
         clause=recorded.clause(coverage, seen),
-        coverage=coverage,
+        reached=coverage,
         is_by_minute=any(row.is_by_minute for row, _ in chosen),
         setup=setup.first_step(coverage, recorder_status()),
         **_told(findings, everything, seen),
         **drawing.common(seen),
+        **(schedule_timeline.drawn(shown, page_range(), seen) if is_timeline else {}),
     )
 
 
@@ -82,17 +88,17 @@ def _slots() -> int:
     return next((slots for slots in SLOTS if str(slots) == asked), SLOTS[0])
 
 
-def _skipped(number: int) -> int:
+def _skipped(number: int, size: int) -> int:
     """How many entries come before this page; the last page where there are not so many."""
     asked = request.args.get("skip", "")
     wanted = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 7 else 0
-    return min(wanted, max(number - 1, 0)) // ENTRIES * ENTRIES
+    return min(wanted, max(number - 1, 0)) // size * size
 
 
-def _pages(skipped: int, number: int) -> tuple[str | None, str | None]:
+def _pages(skipped: int, number: int, size: int) -> tuple[str | None, str | None]:
     """The addresses of the entries before these, and of those after them."""
-    before = links.moved(skip=skipped - ENTRIES or None) if skipped else None
-    return before, links.moved(skip=skipped + ENTRIES) if skipped + ENTRIES < number else None
+    before = links.moved(skip=skipped - size or None) if skipped else None
+    return before, links.moved(skip=skipped + size) if skipped + size < number else None
 
 
 def _covered(rows: Sequence[ScheduleRow], seen: View) -> Span:

@@ -138,11 +138,12 @@ PER_LINE = 33
 
 def mark_of(tick: TickRow) -> Mark:
     """One mark for two facts, and for being sent more than once; the worst one wins."""
-    return _mark_of(tick.fire, tick.outcome, not TWICE.isdisjoint(tick.flags))
+    return mark_of_facts(tick.fire, tick.outcome, is_twice=not TWICE.isdisjoint(tick.flags))
 
 
 @cache
-def _mark_of(fire: str, outcome: str | None, is_twice: bool) -> Mark:
+def mark_of_facts(fire: str, outcome: str | None, *, is_twice: bool) -> Mark:
+    """The same from the facts alone."""
     if fire in _FIRE and outcome is None:
         return MARKS[_FIRE[fire]]
     became = MARKS[_OUTCOME.get(outcome or "unknown", "ontime")]

@@ -10,12 +10,14 @@ from taskledger.ledger.query.listening import clusters, coverage, recorders, rec
 from taskledger.ledger.query.moment import heard_at, running_at
 from taskledger.ledger.query.queues import queues_at
 from taskledger.ledger.query.schedules import schedule, schedules
+from taskledger.ledger.query.tallies import MOST_AHEAD, due_ahead, tallies
 from taskledger.ledger.query.tasks import count_tasks, facets, histogram, task, tasks, tasks_like
 from taskledger.ledger.query.workers import worker, workers, workers_at
 from taskledger.ledger.schedule_findings import of_rows as findings_of
 
 __all__ = [
     "LOST_TOLD",
+    "MOST_AHEAD",
     "beat_verdict",
     "beats",
     "clock_changes",
@@ -23,6 +25,7 @@ __all__ = [
     "completeness",
     "count_tasks",
     "coverage",
+    "due_ahead",
     "event_counts",
     "facets",
     "failure_group",
@@ -44,6 +47,7 @@ __all__ = [
     "stats",
     "status",
     "stretches",
+    "tallies",
     "task",
     "tasks",
     "tasks_like",

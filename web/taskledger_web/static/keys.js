@@ -5,14 +5,14 @@ import { copy } from "./small.js";
 let prefix = "";
 
 function rows() {
-  return [...document.querySelectorAll("[data-rows] [data-open]")];
+  return [...document.querySelectorAll("[data-rows] [data-open], [data-lanes] [data-open]")];
 }
 
 function step(by) {
   const links = rows();
   const active = document.activeElement;
   // From a slot of a row's strip to the rows beside it.
-  const at = links.findIndex((link) => link === active || link.closest("tr, .lane")?.contains(active));
+  const at = links.findIndex((link) => link === active || link.closest("[data-rows] > *, .lane")?.contains(active));
   const next = links[Math.max(0, at + by)] ?? links.at(-1);
   next?.focus();
   next?.scrollIntoView({ block: "nearest" });

@@ -1,6 +1,7 @@
 // h and l walk along a strip: the slot is focused, its words are shown beside it and read out; Enter opens its task.
 import { say } from "./small.js";
 
+const PENDING = 'use[href="#k-pending"]';
 let tip = null;
 
 // The strip of the row that has the focus, else the first of the page.
@@ -31,13 +32,13 @@ function show(slot, words) {
 
 // What has not happened yet is walked to, not begun with.
 function newest(slots) {
-  const past = slots.findLastIndex((slot) => !slot.querySelector('use[href="#k-pending"]'));
+  const past = slots.findLastIndex((slot) => !(slot.matches(PENDING) || slot.querySelector(PENDING)));
   return past < 0 ? slots.length - 1 : past;
 }
 
 // By one to the newer or the older side; the first step goes to the newest that was due.
 export function walk(by) {
-  const slots = [...(strip()?.querySelectorAll(":scope > a, :scope > g") ?? [])];
+  const slots = [...(strip()?.children ?? [])].filter((child) => child.querySelector("title"));
   if (!slots.length) return;
   const at = slots.findIndex((slot) => slot.contains(document.activeElement));
   const next = slots[at < 0 ? newest(slots) : Math.max(0, Math.min(at + by, slots.length - 1))];
