@@ -1,9 +1,9 @@
 """The due times of entries as pages show them: the newest that are final, with what became of their tasks."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, select, true
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, select, true
 
 from taskledger.crontabs import SECOND
 from taskledger.ledger import dialects, schema, then
@@ -53,7 +53,7 @@ def final_ticks(
     found: dict[int, list[Row[Any]]] = {}
     for chunk in dialects.chunks(entry_ids):
         newest = _newest(connection, chunk, limit if at is None else limit + 1, at)
-        question = _with_tasks(newest, at, is_whole=is_whole)
+        question = with_tasks(newest, at, is_whole=is_whole)
         for row in connection.execute(question).all():
             mine = found.get(row[0])
             if mine is None:
@@ -82,7 +82,16 @@ def _newest(connection: Connection, entry_ids: Sequence[int], limit: int, at: in
     return select(tick, since.c.cluster_id).select_from(since.join(tick, mine)).subquery("ticks")
 
 
-def _with_tasks(ticks: Any, at: int | None, *, is_whole: bool) -> Select[Any]:
+def final_at(at: int | None) -> Iterator[ColumnElement[bool]]:
+    """What holds of ticks that are final, as of a moment: another was due by then; of all of them now."""
+    if at is not None:
+        tick, inner = schema.tick.c, schema.tick.alias("newest").c
+        newest = select(func.max(inner.due_at)).where(inner.entry_id == tick.entry_id, inner.due_at <= at)
+        yield tick.due_at < newest.correlate(schema.tick).scalar_subquery()
+
+
+def with_tasks(ticks: Any, at: int | None, *, is_whole: bool) -> Select[Any]:
+    """The ticks of a subquery with the states of their tasks; `is_whole`: and times."""
     task, tick = schema.task.c, ticks.c
     columns: list[Any] = [tick[name] for name in _SAID]
     its_task = and_(task.id == tick.task_id, task.cluster_id == tick.cluster_id)

@@ -118,6 +118,8 @@ def places(day: story.Story) -> dict[str, str]:
         "schedules-nothing": "schedules?verdict=two_beats",
         "schedules-timeline": "schedules?view=timeline",
         "schedule": "schedules/cleanup",
+        "calendar": "schedules/hourly-billing?view=calendar",
+        "due-list": "schedules/hourly-billing?day=2026-11-22",
         "beats": "beats",
         "clock-changes": "schedules/dst",
         "schedules-then": "schedules?at=2026-11-22T06:05:00Z",

@@ -30,6 +30,8 @@ PLACES = (
     "schedules-nothing",
     "schedules-timeline",
     "schedule",
+    "calendar",
+    "due-list",
     "beats",
     "clock-changes",
     "schedules-then",

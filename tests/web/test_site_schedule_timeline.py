@@ -47,13 +47,13 @@ def test_each_due_time_stands_where_it_was_due(client: FlaskClient) -> None:
 
 
 def test_a_mark_leads_to_its_run_or_to_its_entry(client: FlaskClient) -> None:
-    """What was sent leads to the task, what was missed to the page of the entry, what is to come nowhere."""
+    """What was sent leads to the task, what was missed to the due times of its day, what is to come nowhere."""
     lane = client.get(TIMELINE).text.split('data-key="cleanup"')[1].split("</svg></div>")[0]
     hrefs = dict(re.findall(r'<a href="([^"]+)" tabindex="-1"><title>([^<]*)</title>', lane))
     by_title = {title: href for href, title in hrefs.items()}
 
     assert by_title["02:30:00 UTC: on time"].startswith("/tasks/")
-    assert by_title["06:30:00 UTC: overdue"].startswith("/schedules/cleanup")
+    assert by_title["06:30:00 UTC: overdue"].startswith("/schedules/cleanup?day=2026-11-22")
     assert not any("still to come" in title for title in by_title)
 
 

@@ -22,7 +22,16 @@ from taskledger.schedules import Entry
 from taskledger_web import Site, create_app, view
 
 pytestmark = pytest.mark.browser
-PLACES = ("schedules", "schedules?slots=90", "schedules?view=timeline", "schedules/cleanup", "beats", "schedules/dst")
+PLACES = (
+    "schedules",
+    "schedules?slots=90",
+    "schedules?view=timeline",
+    "schedules/cleanup",
+    "schedules/cleanup?view=calendar",
+    "schedules/cleanup?day=2026-11-22",
+    "beats",
+    "schedules/dst",
+)
 Open = Callable[..., Any]
 Visit = Callable[..., FlaskClient]
 
@@ -307,7 +316,7 @@ def test_pages_of_schedules_are_light(private: Open, place: str) -> None:
 def test_links_of_a_page_that_looks_back_are_not_dead(client: FlaskClient) -> None:
     """With a moment in the address each page of schedules and each of its links answers."""
     at = "2026-11-22T07:00:00Z"
-    for place in ("schedules", "schedules?view=timeline", "schedules/cleanup", "beats", "schedules/dst"):
+    for place in PLACES:
         html = client.get(f"/{place}{'&' if '?' in place else '?'}at={at}").text
         links = {link for link in re.findall(r'(?:href|src)="(/[^"#]*)', html) if not link.startswith("/assets")}
         assert links

@@ -9,7 +9,20 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from taskledger.ledger import query, schedule_settings
 from taskledger.ledger.answers import ScheduleRow, Span
-from taskledger_web import callouts, charts, drawing, dues, entries, evidence, expectations, links, recorded, times
+from taskledger_web import (
+    calendars,
+    callouts,
+    charts,
+    drawing,
+    due_lists,
+    dues,
+    entries,
+    evidence,
+    expectations,
+    links,
+    recorded,
+    times,
+)
 from taskledger_web.asking import ask
 from taskledger_web.expectations import Form
 from taskledger_web.view import View, view
@@ -19,13 +32,13 @@ SLOTS = (90, 30, 300)
 
 
 def page(name: str) -> str:
-    """One entry with its due times."""
-    return _page(name, None)
+    """One entry with its due times; its calendar, or one of its days."""
+    return _shown(name)
 
 
 def by_parameter() -> str:
     """The same for names that no path can carry."""
-    return _page(request.args.get("name", ""), None)
+    return _shown(request.args.get("name", ""))
 
 
 def keep_settings() -> tuple[str, int] | AnyResponse:
@@ -40,6 +53,15 @@ def keep_settings() -> tuple[str, int] | AnyResponse:
 
 
 _UNHEARD = "No schedule entry of that name was ever read or recorded."
+
+
+def _shown(name: str) -> str:
+    day, is_month = request.args.get("day"), request.args.get("view") == "calendar"
+    if day is None and not is_month:
+        return _page(name, None)
+    seen = view()
+    row = ask(query.schedule, name, seen.now_at, ticks=SLOTS[0], at=seen.at) or _missing(name, seen)
+    return calendars.page(row, seen) if day is None else due_lists.page(row, day, seen)
 
 
 def _page(name: str, form: Form | None) -> str:

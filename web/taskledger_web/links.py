@@ -72,6 +72,12 @@ def schedule(name: str) -> str:
     return _of_name("schedules.entry", "schedules.by_parameter", name, "name")
 
 
+def due_list(name: str, day: str) -> str:
+    """The due times of an entry on one day, 2026-11-22."""
+    address = schedule(name)
+    return f"{address}{'&' if '?' in address else '?'}day={day}"
+
+
 def worker(name: str) -> str:
     """The page of a worker."""
     return _of_name("workers.node", "workers.by_parameter", name, "name")

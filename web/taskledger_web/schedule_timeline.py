@@ -152,7 +152,7 @@ def _blocks(row: ScheduleRow, lane: Sequence[Stretch], seen: View, span: Span) -
         x = charts.percent(one.first_at, span)
         if one.number == 1:
             when = f"{times.absolute(one.first_at, seen.zone, seen.now_at)} {times.zone_word(seen.zone, one.first_at)}"
-            yield Block(x, None, one.mark.symbol, f"{when}: {stretches.words(one)}", _single(row, one))
+            yield Block(x, None, one.mark.symbol, f"{when}: {stretches.words(one)}", _single(row, one, seen))
         else:
             wide = charts.share(one.last_at, span) - charts.share(one.first_at, span)
             when = times.between(one.first_at, one.last_at, seen.zone, seen.now_at)
@@ -160,10 +160,12 @@ def _blocks(row: ScheduleRow, lane: Sequence[Stretch], seen: View, span: Span) -
             yield Block(x, f"{max(wide, 0.5):.2f}%", one.mark.symbol, title, _narrowed(one))
 
 
-def _single(row: ScheduleRow, one: Stretch) -> str | None:
+def _single(row: ScheduleRow, one: Stretch, seen: View) -> str | None:
     if one.task_id is not None:
         return links.task(one.task_id)
-    return None if one.mark.symbol == "pending" else links.schedule(row.name)
+    if one.mark.symbol == "pending":
+        return None
+    return links.due_list(row.name, f"{times.local(one.first_at, seen.zone).date()}")
 
 
 def _narrowed(one: Stretch) -> str | None:

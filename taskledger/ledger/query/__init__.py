@@ -4,6 +4,7 @@ from taskledger.ledger.query.beats import beat_verdict, beats, findings, schedul
 from taskledger.ledger.query.certainty import LOST_TOLD
 from taskledger.ledger.query.clock_changes import clock_changes
 from taskledger.ledger.query.completeness import completeness, gaps
+from taskledger.ledger.query.due_times import due_times, kept_from
 from taskledger.ledger.query.failures import failure_group, failure_groups
 from taskledger.ledger.query.health import event_counts, quarantine_count, quarantined, stats
 from taskledger.ledger.query.listening import clusters, coverage, recorders, recorders_at, status, stretches
@@ -26,6 +27,7 @@ __all__ = [
     "count_tasks",
     "coverage",
     "due_ahead",
+    "due_times",
     "event_counts",
     "facets",
     "failure_group",
@@ -35,6 +37,7 @@ __all__ = [
     "gaps",
     "heard_at",
     "histogram",
+    "kept_from",
     "quarantine_count",
     "quarantined",
     "queues_at",

@@ -1,7 +1,7 @@
 """How many due times came to what in each stretch of a span, for pages that draw days and weeks; and those to come."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from taskledger.ledger.beat_entries import digest
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.schedule_facts import Heard
 from taskledger.ledger.schedule_rows import due_next
-from taskledger.ledger.schedule_ticks import Outcomes
+from taskledger.ledger.schedule_ticks import Outcomes, final_at
 from taskledger.ledger.types import Moment
 from taskledger.verdicts import RECEIVE_WITHIN_S
 
@@ -136,15 +136,7 @@ def _ticks(entry_ids: Sequence[int], asked: _Asked, *, with_tasks: bool) -> Sele
         joined = joined.outerjoin(task, its_task)
     question = select(*columns, tick.c.due_at, tick.c.fired_at).select_from(joined)
     inside = and_(tick.c.entry_id.in_(entry_ids), tick.c.due_at >= span.from_at, tick.c.due_at < span.to_at)
-    return question.where(inside, *_final_at(asked.at))
-
-
-def _final_at(at: int | None) -> Iterator[ColumnElement[bool]]:
-    """As of a moment those are final after which another was due by then: as schedule_ticks.py has it."""
-    if at is not None:
-        tick, inner = schema.tick.c, schema.tick.alias("newest").c
-        newest = select(func.max(inner.due_at)).where(inner.entry_id == tick.entry_id, inner.due_at <= at)
-        yield tick.due_at < newest.correlate(schema.tick).scalar_subquery()
+    return question.where(inside, *final_at(asked.at))
 
 
 def _tasks(connection: Connection, single: Sequence[tuple[int, int]]) -> dict[tuple[int, int], str | None]:
