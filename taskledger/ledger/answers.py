@@ -94,6 +94,8 @@ class TickRow:
     #: seconds in the queue, and running
     wait_s: float | None = None
     runtime_s: float | None = None
+    #: somebody said that what went wrong is known
+    is_acknowledged: bool = False
 
     @property
     def is_sent(self) -> bool:

@@ -87,6 +87,16 @@ class BeatRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TickNote:
+    """A remark on a due time. `acknowledges`: True, False for one that takes that back, None for a note alone."""
+
+    text: str
+    author: str
+    acknowledges: bool | None
+    created_at: Micros
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
     """How many due times of an entry in a stretch of time came to the same: words as of a TickRow."""
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, RowMapping, and_, select
 
 from taskledger import crontabs
 from taskledger.crontabs import DAY, SECOND, Crontab
-from taskledger.ledger import dialects, schedule_minutes, schedule_then, schema, tick_counts
+from taskledger.ledger import dialects, schedule_minutes, schedule_then, schema, tick_counts, tick_notes
 from taskledger.ledger import schedule_facts as facts
 from taskledger.ledger import schedule_known as entries_of
 from taskledger.ledger.answers import ScheduleRow, TickRow
@@ -131,6 +131,7 @@ class _Found:
     adherence: Mapping[int, Adherence]
     newest: Mapping[int, RowMapping]
     errors: Mapping[tuple[int, int], str]
+    acknowledged: Mapping[int, set[int]]
 
 
 def _rows(connection: Connection, labels: Labels, mine: Sequence[Known], asked: _Asked) -> tuple[ScheduleRow, ...]:
@@ -162,6 +163,7 @@ def _found(
         tick_counts.adherence(connection, ids, asked.now_at - ADHERENCE + DAY, asked.at),
         _newest_fires(connection, ids, asked.at),
         _errors(connection, ids) if asked.is_whole else {},
+        tick_notes.acknowledged(connection, ids, asked.at),
     )
 
 
@@ -234,6 +236,7 @@ def _past(entry: Known, found: _Found, asked: _Asked) -> list[TickRow]:
         ),
         *(unsettled(verdict, note, key, found.tasks, outcomes, within_s) for verdict, note in is_open),
     ]
+    past = tick_notes.marked(past, entry.id, found.acknowledged)
     return past if a_slot == 1 else schedule_minutes.of_last(past, asked.limit)
 
 

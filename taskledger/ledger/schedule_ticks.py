@@ -154,7 +154,7 @@ def unsettled(
     became = None
     if task_id is not None and fired_at is not None:
         became = outcomes.of(cluster_id, task_id, None if task is None else task.state, fired_at, within_s)
-    times = [None] * len(_TIMES) if task is None else [getattr(task, name) for name in _TIMES]
+    times: list[Any] = [None] * len(_TIMES) if task is None else [getattr(task, name) for name in _TIMES]
     return TickRow(
         verdict.due_at, verdict.fire, became, fired_at, verdict.lateness_s, task_id, False, note, verdict.flags,
         verdict.source, verdict.error, *times,

@@ -7,7 +7,7 @@ from flask import abort, render_template, request
 
 from taskledger.ledger import query
 from taskledger.ledger.answers import ScheduleRow, Span, TickRow
-from taskledger_web import calendars, drawing, links, recorded, stretches, times
+from taskledger_web import calendars, drawing, due_notes, links, recorded, stretches, times
 from taskledger_web.asking import ask
 from taskledger_web.stretches import Stretch
 from taskledger_web.view import View
@@ -26,13 +26,15 @@ def page(row: ScheduleRow, text: str, seen: View) -> str:
     final = ask(query.due_times, row, span, seen.now_at, seen.at, limit=ROWS, skip=skip)
     until_at = max(min(span.to_at, seen.now_at), span.from_at + 1)
     coverage = ask(query.coverage, Span(span.from_at, until_at), seen.now_at, cluster=row.cluster)
+    ticks = final if skip else (*final, *_open(row.ticks, span))
     return render_template(
         "schedules/day.html",
         row=row,
         day=times.day(span.from_at, seen.zone, seen.now_at),
         whole=whole,
         words=stretches.words(whole) if whole else "",
-        ticks=final if skip else (*final, *_open(row.ticks, span)),
+        ticks=ticks,
+        notes=due_notes.of_ticks(row, ticks, seen),
         clause=recorded.clause(coverage, seen),
         days=(
             links.here(day=f"{day + timedelta(days=1)}", skip=None),

@@ -15,6 +15,7 @@ from taskledger_web import (
     charts,
     drawing,
     due_lists,
+    due_notes,
     dues,
     durations,
     entries,
@@ -57,11 +58,13 @@ _UNHEARD = "No schedule entry of that name was ever read or recorded."
 
 
 def _shown(name: str) -> str:
-    day, is_month = request.args.get("day"), request.args.get("view") == "calendar"
-    if day is None and not is_month:
+    day, due, is_month = request.args.get("day"), request.args.get("due"), request.args.get("view") == "calendar"
+    if day is None and due is None and not is_month:
         return _page(name, None)
     seen = view()
     row = ask(query.schedule, name, seen.now_at, ticks=SLOTS[0], at=seen.at) or _missing(name, seen)
+    if due is not None:
+        return due_notes.page(row, due, seen)
     return calendars.page(row, seen) if day is None else due_lists.page(row, day, seen)
 
 
@@ -85,6 +88,7 @@ def _page(name: str, form: Form | None) -> str:
         chart=dues.chart(row.ticks, span, seen),
         durations=durations.chart(row.ticks, span, row.settings.max_runtime_s if row.settings else None, seen),
         stripes=charts.stripes(span, coverage, seen.zone, seen.now_at),
+        notes=due_notes.of_ticks(row, row.ticks, seen),
         spread=dues.spread(row.ticks),
         history=ask(query.schedule_history, name, seen.now_at),
         next_dues=_next_dues(row),

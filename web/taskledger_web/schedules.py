@@ -10,6 +10,7 @@ from taskledger.ledger.beat_answers import FindingRow
 from taskledger_web import (
     callouts,
     drawing,
+    due_notes,
     entries,
     entry,
     evidence,
@@ -109,5 +110,6 @@ def _covered(rows: Sequence[ScheduleRow], seen: View) -> Span:
 
 
 blueprint.add_url_rule("/schedules/settings", "keep_settings", entry.keep_settings, methods=["POST"])
+blueprint.add_url_rule("/schedules/notes", "keep_note", due_notes.keep, methods=["POST"])
 blueprint.add_url_rule("/schedules/<anything:name>", "entry", entry.page)
 blueprint.add_url_rule("/schedule", "by_parameter", entry.by_parameter)

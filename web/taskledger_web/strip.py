@@ -90,6 +90,10 @@ OUTCOME_WORDS = {
 }
 
 
+#: what an entry is called whose latest due time went wrong, and somebody knows; no due time is drawn so
+ACKNOWLEDGED = Mark("acknowledged", "Acknowledged", 1, "sent", "tick")
+
+
 @dataclass(frozen=True, slots=True)
 class Slot:
     """What one mark stands for: a due time, or all of a minute (minutes.py), and the task it leads to."""
@@ -201,20 +205,30 @@ def describe(tick: TickRow) -> str:
         parts.append(OUTCOME_WORDS.get(tick.outcome, tick.outcome))
     if not tick.is_final and tick.fire != "pending":
         parts.append("not final yet")
+    if tick.is_acknowledged:
+        parts.append("acknowledged")
     return ", ".join(part for part in (*parts, tick.note) if part)
 
 
 def verdict(row: ScheduleRow) -> Verdict:
-    """The worst problem of the due times that have passed, else their latest mark; and how many there are of each."""
-    marks = [mark_of(tick) for tick in row.ticks if tick.fire != "pending"]
-    if not marks:
+    """The worst problem of the due times that have passed, else their latest mark; and how many there are of each.
+
+    What somebody acknowledged is counted in the sentence, and decides nothing.
+    """
+    past = [tick for tick in row.ticks if tick.fire != "pending"]
+    if not past:
         return Verdict(MARKS["pending"], "Nothing was due yet" if row.enabled else "Switched off", 0)
-    counts = Counter(mark.symbol for mark in marks)
+    marks = [(ACKNOWLEDGED if tick.is_acknowledged else mark_of(tick)) for tick in past]
     worst = max(marks, key=lambda mark: mark.rank)
     # Without a problem the latest due time decides: what was not known long ago is told in the sentence.
-    decisive = worst if worst.rank >= MARKS["late"].rank else marks[-1]
-    problems = sum(number for symbol, number in counts.items() if MARKS[symbol].rank >= MARKS["late"].rank)
-    return Verdict(decisive, _sentence(row, counts, len(marks)), problems)
+    decisive = worst if is_bad(worst) else marks[-1]
+    counts = Counter(mark_of(tick).symbol for tick in past)
+    return Verdict(decisive, _sentence(row, counts, len(marks)), sum(map(is_bad, marks)))
+
+
+def is_bad(mark: Mark) -> bool:
+    """Whether a due time with that mark went wrong."""
+    return mark.rank >= MARKS["late"].rank
 
 
 def _sentence(row: ScheduleRow, counts: Counter[str], total: int) -> str:
@@ -224,15 +238,19 @@ def _sentence(row: ScheduleRow, counts: Counter[str], total: int) -> str:
     words = ", ".join(f"{COUNTED.get(mark.symbol, mark.text.lower())} {counts[mark.symbol]}" for mark in told)
     longest = max((tick.lateness_s or 0 for tick in row.ticks if tick.fire == "late"), default=0)
     late = f" (up to {times.duration(longest)})" if longest else ""
-    return f"{words[:1].upper()}{words[1:]} of {total}{late}"
+    known = sum(tick.is_acknowledged for tick in row.ticks)
+    return f"{words[:1].upper()}{words[1:]} of {total}{late}{f'; {known} acknowledged' if known else ''}"
 
 
 def in_a_row(row: ScheduleRow) -> tuple[TickRow, ...]:
-    """The latest due times that were all missed or not sent, oldest first; empty when the last one was not."""
+    """The latest due times that were all missed or not sent, oldest first; empty when the last one was not.
+
+    Those before one that somebody acknowledged are not told again.
+    """
     bad: list[TickRow] = []
     # What is overdue may still come, and says nothing yet.
     for tick in reversed([tick for tick in row.ticks if tick.fire not in ("pending", "overdue")]):
-        if tick.fire not in ("missed", "failed_to_send"):
+        if tick.fire not in ("missed", "failed_to_send") or tick.is_acknowledged:
             break
         bad.append(tick)
     return tuple(reversed(bad))

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from taskledger.ledger import schedule_facts as facts
-from taskledger.ledger import schedule_then, schema
+from taskledger.ledger import schedule_then, schema, tick_notes
 from taskledger.ledger.answers import ScheduleRow, Span, TickRow
 from taskledger.ledger.beat_entries import digest
 from taskledger.ledger.engine import Ledger
@@ -43,6 +43,7 @@ def due_times(
         ticks = [
             final(one, cluster_id, outcomes, within_s or RECEIVE_WITHIN_S, errors.get(one.fired_at)) for one in rows
         ]
+        ticks = tick_notes.marked(ticks, entry_id, tick_notes.acknowledged(connection, [entry_id], at))
         most_s = row.settings.max_runtime_s if row.settings else None
         return tuple(ticks if at is not None else with_run_flags(connection, cluster_id, ticks, most_s, now_at))
 
