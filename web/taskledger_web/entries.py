@@ -4,13 +4,23 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from taskledger.ledger import query
 from taskledger.ledger.answers import ScheduleRow, TickRow
 from taskledger.ledger.beat_answers import Adherence, FindingRow
 from taskledger_web import strip, times
+from taskledger_web.asking import ask
 from taskledger_web.strip import Verdict
+from taskledger_web.view import View
 
 #: an entry with what its due times come to
 Judged = tuple[ScheduleRow, Verdict]
+
+
+def asked(seen: View, ticks: int) -> tuple[tuple[ScheduleRow, ...], list[FindingRow]]:
+    """All entries with so many due times, and the findings; what is wrong with beat is told as it is known today."""
+    if seen.at is None:
+        return ask(query.schedules_and_findings, seen.now_at, ticks=ticks)
+    return ask(query.schedules, seen.now_at, ticks=ticks, at=seen.at), []
 
 
 def judged(rows: Iterable[ScheduleRow], now_at: int) -> list[Judged]:

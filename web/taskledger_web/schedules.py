@@ -33,9 +33,7 @@ ENTRIES = 50
 def page() -> str:
     """All entries, those with problems first."""
     seen, slots = view(), _slots()
-    rows = ask(query.schedules, seen.now_at, ticks=slots, at=seen.at)
-    # What is wrong with beat is told as it is known today.
-    findings = ask(query.findings_of, rows, seen.now_at) if seen.at is None else []
+    rows, findings = entries.asked(seen, slots)
     asked = verdict_filter.read(request.args.get("verdict", ""), request.args.get("entry", ""))
     everything = entries.judged(entries.with_findings(rows, findings), seen.now_at)
     chosen = verdict_filter.chosen(everything, asked)
@@ -96,8 +94,7 @@ def _pages(skipped: int, number: int) -> tuple[str | None, str | None]:
 
 def _covered(rows: Sequence[ScheduleRow], seen: View) -> Span:
     """From the first due time shown until now."""
-    dues = [tick.due_at for row in rows for tick in row.ticks]
-    first = min(dues, default=seen.now_at - 1)
+    first = min((row.ticks[0].due_at for row in rows if row.ticks), default=seen.now_at - 1)
     return Span(min(first, seen.now_at - 1), seen.now_at)
 
 
