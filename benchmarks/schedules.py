@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from uuid import UUID
 
 from sqlalchemy import Table, create_engine, func, insert, select, text
@@ -127,7 +128,9 @@ def fill(ledger: Ledger, entries: int, days: int) -> int:
 
 def write(ledger: Ledger, cluster_id: int, name_id: int, keys: list[tuple[int, int]], start: int) -> None:
     """Ticks with their fires and tasks."""
-    ids = [str(UUID(int=start + number + 1)) for number in range(len(keys))]
+    # As Celery makes them: those of one entry are strewn over the whole table.
+    strewn = Random(start)
+    ids = [str(UUID(int=strewn.getrandbits(128))) for _ in keys]
     both = list(zip(keys, ids, strict=True))
     on_time = {"fire": "on_time", "version_id": 1}
     rows: dict[Table, list[dict[str, object]]] = {
