@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import median
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, select
+from sqlalchemy import Connection, Row, Select, and_, select, true
 
 from taskledger import crontabs
 from taskledger.crontabs import DAY, SECOND, Crontab
@@ -130,7 +131,7 @@ class _Found:
     tasks: Tasks
     outcomes: Mapping[int, Outcomes]
     adherence: Mapping[int, Adherence]
-    newest: Mapping[int, RowMapping]
+    newest: Mapping[int, Row[Any]]
     errors: Mapping[tuple[int, int], str]
 
 
@@ -175,8 +176,8 @@ def _row(entry: Known, seen: _Seen, found: _Found, asked: _Asked) -> ScheduleRow
     last = next((tick for tick in reversed(past) if tick.fired_at is not None and tick.fire != "failed_to_send"), None)
     newest = found.newest.get(entry.id)
     last_fired = (last.fired_at, last.task_id) if last else (None, None)
-    if newest is not None and newest["fired_at"] > (last_fired[0] or 0):
-        last_fired = (newest["fired_at"], newest["task_id"])
+    if newest is not None and newest.fired_at > (last_fired[0] or 0):
+        last_fired = (newest.fired_at, newest.task_id)
     version = entry.latest
     definition = version.entry
     said = _in_words(definition.schedule)
@@ -243,19 +244,29 @@ def _open_ticks(
     return {entry.id: [*judged(entry, gathered).verdicts] for entry in entries if entry.id in scopes}
 
 
-def _newest_fires(connection: Connection, entry_ids: Sequence[int], at: int | None) -> dict[int, RowMapping]:
+def _newest_fires(connection: Connection, entry_ids: Sequence[int], at: int | None) -> dict[int, Row[Any]]:
     """The newest fire of each entry."""
-    fire, inner, entry = schema.fire, schema.fire.alias("newest").c, schema.schedule_entry.c
-    found: dict[int, RowMapping] = {}
-    newest = select(inner.fired_at).where(inner.entry_id == entry.id)
-    newest = newest if at is None else newest.where(inner.fired_at <= at)
-    fired_at = newest.order_by(inner.fired_at.desc()).limit(1).correlate(schema.schedule_entry).scalar_subquery()
-    same = and_(fire.c.entry_id == entry.id, fire.c.fired_at == fired_at)
+    entry, found = schema.schedule_entry.c, dict[int, Row[Any]]()
     for chunk in dialects.chunks(entry_ids):
-        question = select(fire).select_from(schema.schedule_entry.join(fire, same))
-        question = question.where(dialects.among(connection, entry.id, chunk))
-        found |= {row["entry_id"]: row for row in connection.execute(question).mappings()}
+        question = _newest_fire(connection, at).where(dialects.among(connection, entry.id, chunk))
+        found |= {row.entry_id: row for row in connection.execute(question)}
     return found
+
+
+def _newest_fire(connection: Connection, at: int | None) -> Select[Any]:
+    """Of all entries; PostgreSQL needs one look for each where others need two."""
+    fire, inner, entry = schema.fire, schema.fire.alias("inner"), schema.schedule_entry
+    its = inner.c.entry_id == entry.c.id
+    its = its if at is None else and_(its, inner.c.fired_at <= at)
+    newest = select(inner.c.entry_id, inner.c.fired_at, inner.c.task_id, inner.c.evidence)
+    newest = newest.where(its).order_by(inner.c.fired_at.desc()).limit(1)
+    if connection.dialect.name == "postgresql":
+        found = newest.lateral("newest")
+        return select(found).select_from(entry.join(found, true()))
+    fired_at = newest.with_only_columns(inner.c.fired_at).correlate(entry).scalar_subquery()
+    same = and_(fire.c.entry_id == entry.c.id, fire.c.fired_at == fired_at)
+    columns = (fire.c.entry_id, fire.c.fired_at, fire.c.task_id, fire.c.evidence)
+    return select(*columns).select_from(entry.join(fire, same))
 
 
 def _errors(connection: Connection, entry_ids: Sequence[int]) -> dict[tuple[int, int], str]:
@@ -305,11 +316,11 @@ def _chain(interval: Interval, past: Sequence[TickRow], from_at: int, now_at: in
     return found
 
 
-def _evidence(entry: Known, version: KnownVersion, seen: _Seen, newest: RowMapping | None) -> str:
+def _evidence(entry: Known, version: KnownVersion, seen: _Seen, newest: Row[Any] | None) -> str:
     """How the newest fire of the entry is known."""
     recent: Sequence[Fire] = seen.recent.get(entry.id, ())
     if version.source == "probe":
         return "probe"
     if recent:
         return max(recent, key=lambda fire: fire.at).source
-    return newest["evidence"] if newest is not None else "none yet"
+    return newest.evidence if newest is not None else "none yet"

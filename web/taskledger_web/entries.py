@@ -96,7 +96,7 @@ def sources(rows: Sequence[ScheduleRow]) -> list[tuple[str, int, int]]:
 
 def _verdict(row: ScheduleRow, now_at: int) -> Verdict:
     found = strip.verdict(row)
-    return Verdict(found.mark, f"{found.sentence}; muted", 0) if is_muted(row, now_at) else found
+    return replace(found, sentence=f"{found.sentence}; muted", problems=0) if is_muted(row, now_at) else found
 
 
 def _rank(pair: Judged) -> int:

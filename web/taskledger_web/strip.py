@@ -102,6 +102,11 @@ class Place(NamedTuple):
     task_id: str | None
 
 
+#: what ticks of one mark share: fire, outcome, flags
+Kind = tuple[str, str | None, tuple[str, ...]]
+_KIND = itemgetter(*map(TickRow._fields.index, ("fire", "outcome", "flags")))
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What a strip comes to: the mark that decides, and a sentence that counts."""
@@ -110,6 +115,8 @@ class Verdict:
     sentence: str
     #: how many due times are missed, failed, late or not sent
     problems: int
+    #: what there is among the due times, those to come included
+    kinds: frozenset[Kind] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +134,7 @@ PITCH, LINE, TALL = 11, 27, 22
 PER_LINE = 33
 
 
-#: what ticks of one mark share: fire, outcome, flags
-Kind = tuple[str, str | None, tuple[str, ...]]
-_KIND = itemgetter(*map(TickRow._fields.index, ("fire", "outcome", "flags")))
-
-
-def kinds(row: ScheduleRow) -> Counter[Kind]:
+def _kinds(row: ScheduleRow) -> Counter[Kind]:
     """How many due times there are of each kind: of dozens most are alike, and a list has ten thousand."""
     return Counter(map(_KIND, row.ticks))
 
@@ -211,18 +213,20 @@ def _described(
 
 def verdict(row: ScheduleRow) -> Verdict:
     """The worst problem of the due times that have passed, else their latest mark; and how many there are of each."""
+    found = _kinds(row)
     latest = next((tick for tick in reversed(row.ticks) if tick.fire != "pending"), None)
     if latest is None:
-        return Verdict(MARKS["pending"], "Nothing was due yet" if row.enabled else "Switched off", 0)
+        said = "Nothing was due yet" if row.enabled else "Switched off"
+        return Verdict(MARKS["pending"], said, 0, frozenset(found))
     counts: Counter[str] = Counter()
-    for kind, number in kinds(row).items():
-        counts[mark_of_kind(kind).symbol] += number if kind[0] != "pending" else 0
-    counts = +counts
+    for kind, number in found.items():
+        if kind[0] != "pending":
+            counts[mark_of_kind(kind).symbol] += number
     worst = max((MARKS[symbol] for symbol in counts), key=lambda mark: mark.rank)
     # Without a problem the latest due time decides: what was not known long ago is told in the sentence.
     decisive = worst if worst.rank >= MARKS["late"].rank else mark_of(latest)
     problems = sum(number for symbol, number in counts.items() if MARKS[symbol].rank >= MARKS["late"].rank)
-    return Verdict(decisive, _sentence(row, counts, counts.total()), problems)
+    return Verdict(decisive, _sentence(row, counts, counts.total()), problems, frozenset(found))
 
 
 def _sentence(row: ScheduleRow, counts: Counter[str], total: int) -> str:
