@@ -195,7 +195,8 @@ def describe(tick: TickRow) -> str:
     return _described(tick.fire, late_s, not TWICE.isdisjoint(tick.flags), tick.outcome, tick.is_final, tick.note)
 
 
-@lru_cache(maxsize=4096)
+# A note may be long: few are held.
+@lru_cache(maxsize=512)
 def _described(
     fire: str, late_s: float | None, is_twice: bool, outcome: str | None, is_final: bool, note: str | None
 ) -> str:
