@@ -9,13 +9,27 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from taskledger.ledger import query, schedule_settings
 from taskledger.ledger.answers import ScheduleRow, Span
-from taskledger_web import callouts, charts, drawing, dues, entries, evidence, expectations, links, recorded, times
+from taskledger_web import (
+    callouts,
+    charts,
+    drawing,
+    dues,
+    entries,
+    evidence,
+    expectations,
+    links,
+    paging,
+    recorded,
+    times,
+)
 from taskledger_web.asking import ask
 from taskledger_web.expectations import Form
 from taskledger_web.view import View, view
 
 #: due times on the page of an entry, the first unless `slots` asks for another
 SLOTS = (90, 30, 300)
+#: due times of one page of their table: each is some twenty nodes, and all of them are on the strip
+ROWS = 20
 
 
 def page(name: str) -> str:
@@ -47,12 +61,15 @@ def _page(name: str, form: Form | None) -> str:
     row = ask(query.schedule, name, seen.now_at, ticks=slots, at=seen.at) or _missing(name, seen)
     coverage = ask(query.coverage, _covered(row, seen), seen.now_at)
     ((_, verdict),) = entries.judged((row,), seen.now_at)
-    span = _drawn(row, seen)
+    span, skipped = _drawn(row, seen), paging.skipped(len(row.ticks), ROWS)
     return render_template(
         "schedules/entry.html",
         row=row,
         verdict=verdict,
         slots=(slots, sorted(SLOTS)),
+        listed=row.ticks[::-1][skipped : skipped + ROWS],
+        skipped=skipped,
+        pages=paging.beside(skipped, len(row.ticks), ROWS),
         clause=recorded.clause(coverage, seen),
         callouts=callouts.of_findings(row.findings, is_on_entry=True),
         worth=evidence.worth(row.evidence),

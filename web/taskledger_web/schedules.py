@@ -13,7 +13,7 @@ from taskledger_web import (
     entries,
     entry,
     evidence,
-    links,
+    paging,
     recorded,
     setup,
     verdict_filter,
@@ -33,13 +33,11 @@ ENTRIES = 50
 def page() -> str:
     """All entries, those with problems first."""
     seen, slots = view(), _slots()
-    rows = ask(query.schedules, seen.now_at, ticks=slots, at=seen.at)
-    # What is wrong with beat is told as it is known today.
-    findings = ask(query.findings_of, rows, seen.now_at) if seen.at is None else []
+    rows, findings = entries.asked(seen, slots)
     asked = verdict_filter.read(request.args.get("verdict", ""), request.args.get("entry", ""))
     everything = entries.judged(entries.with_findings(rows, findings), seen.now_at)
     chosen = verdict_filter.chosen(everything, asked)
-    skipped = _skipped(len(chosen))
+    skipped = paging.skipped(len(chosen), ENTRIES)
     coverage = ask(query.coverage, _covered(rows, seen), seen.now_at)
     return render_template(
         "schedules/list.html",
@@ -49,7 +47,7 @@ def page() -> str:
         asked=asked,
         chips=verdict_filter.chips(everything, asked),
         slots=(slots, SLOTS),
-        pages=_pages(skipped, len(chosen)),
+        pages=paging.beside(skipped, len(chosen), ENTRIES),
         problems=sum(verdict.problems for _, verdict in everything),
         sources=entries.sources(rows),
         clause=recorded.clause(coverage, seen),
@@ -81,23 +79,9 @@ def _slots() -> int:
     return next((slots for slots in SLOTS if str(slots) == asked), SLOTS[0])
 
 
-def _skipped(number: int) -> int:
-    """How many entries come before this page; the last page where there are not so many."""
-    asked = request.args.get("skip", "")
-    wanted = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 7 else 0
-    return min(wanted, max(number - 1, 0)) // ENTRIES * ENTRIES
-
-
-def _pages(skipped: int, number: int) -> tuple[str | None, str | None]:
-    """The addresses of the entries before these, and of those after them."""
-    before = links.moved(skip=skipped - ENTRIES or None) if skipped else None
-    return before, links.moved(skip=skipped + ENTRIES) if skipped + ENTRIES < number else None
-
-
 def _covered(rows: Sequence[ScheduleRow], seen: View) -> Span:
     """From the first due time shown until now."""
-    dues = [tick.due_at for row in rows for tick in row.ticks]
-    first = min(dues, default=seen.now_at - 1)
+    first = min((row.ticks[0].due_at for row in rows if row.ticks), default=seen.now_at - 1)
     return Span(min(first, seen.now_at - 1), seen.now_at)
 
 

@@ -3,13 +3,15 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from operator import itemgetter
+from typing import NamedTuple
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from taskledger.ledger.answers import ScheduleRow, TickRow
 from taskledger_web import times
-from taskledger_web.text import visible
+from taskledger_web.text import markup
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,7 @@ OUTCOME_WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A mark in its place: x and y in pixels, what it says, and the task it leads to."""
 
     x: int
@@ -99,6 +100,11 @@ class Place:
     mark: Mark
     title: str
     task_id: str | None
+
+
+#: what ticks of one mark share: fire, outcome, flags
+Kind = tuple[str, str | None, tuple[str, ...]]
+_KIND = itemgetter(*map(TickRow._fields.index, ("fire", "outcome", "flags")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,8 @@ class Verdict:
     sentence: str
     #: how many due times are missed, failed, late or not sent
     problems: int
+    #: what there is among the due times, those to come included
+    kinds: frozenset[Kind] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +132,17 @@ class Strip:
 PITCH, LINE, TALL = 11, 27, 22
 #: marks of one line: 30 due times and three that are still to come fit a phone
 PER_LINE = 33
+
+
+def _kinds(row: ScheduleRow) -> Counter[Kind]:
+    """How many due times there are of each kind: of dozens most are alike, and a list has ten thousand."""
+    return Counter(map(_KIND, row.ticks))
+
+
+def mark_of_kind(kind: Kind) -> Mark:
+    """As `mark_of`, for all ticks of a kind."""
+    fire, outcome, flags = kind
+    return _mark_of(fire, outcome, not TWICE.isdisjoint(flags))
 
 
 def mark_of(tick: TickRow) -> Mark:
@@ -157,10 +176,10 @@ def drawn(strip: Strip, link: Callable[[str], str]) -> Markup:
 def _drawn(place: Place, link: Callable[[str], str]) -> str:
     y = f' y="{place.y}"' if place.y else ""
     use = f'<use href="#k-{place.mark.symbol}" x="{place.x}"{y} width="9" height="22"/>'
-    inside = f"<title>{escape(visible(place.title))}</title>{use}"
+    inside = f"<title>{markup(place.title)}</title>{use}"
     if place.task_id is None:
         return f'<g role="img">{inside}</g>'
-    return f'<a href="{escape(visible(link(place.task_id)))}" tabindex="-1">{inside}</a>'
+    return f'<a href="{markup(link(place.task_id))}" tabindex="-1">{inside}</a>'
 
 
 def _places(ticks: tuple[TickRow, ...], spare: int, size: int, when: Callable[[int], str]) -> Iterator[Place]:
@@ -172,29 +191,43 @@ def _places(ticks: tuple[TickRow, ...], spare: int, size: int, when: Callable[[i
 
 def describe(tick: TickRow) -> str:
     """Both facts in words, with the lateness and the note."""
-    parts = [FIRE_WORDS.get(tick.fire, tick.fire)]
-    if tick.lateness_s is not None and tick.fire == "late":
-        parts[0] += f" by {times.duration(tick.lateness_s)}"
-    if TWICE.intersection(tick.flags):
+    late_s = tick.lateness_s if tick.fire == "late" else None
+    return _described(tick.fire, late_s, not TWICE.isdisjoint(tick.flags), tick.outcome, tick.is_final, tick.note)
+
+
+# A note may be long: few are held.
+@lru_cache(maxsize=512)
+def _described(
+    fire: str, late_s: float | None, is_twice: bool, outcome: str | None, is_final: bool, note: str | None
+) -> str:
+    parts = [FIRE_WORDS.get(fire, fire)]
+    if late_s is not None:
+        parts[0] += f" by {times.duration(late_s)}"
+    if is_twice:
         parts.append("sent more than once")
-    if tick.outcome is not None:
-        parts.append(OUTCOME_WORDS.get(tick.outcome, tick.outcome))
-    if not tick.is_final and tick.fire != "pending":
+    if outcome is not None:
+        parts.append(OUTCOME_WORDS.get(outcome, outcome))
+    if not is_final and fire != "pending":
         parts.append("not final yet")
-    return ", ".join(part for part in (*parts, tick.note) if part)
+    return ", ".join(part for part in (*parts, note) if part)
 
 
 def verdict(row: ScheduleRow) -> Verdict:
     """The worst problem of the due times that have passed, else their latest mark; and how many there are of each."""
-    marks = [mark_of(tick) for tick in row.ticks if tick.fire != "pending"]
-    if not marks:
-        return Verdict(MARKS["pending"], "Nothing was due yet" if row.enabled else "Switched off", 0)
-    counts = Counter(mark.symbol for mark in marks)
-    worst = max(marks, key=lambda mark: mark.rank)
+    found = _kinds(row)
+    latest = next((tick for tick in reversed(row.ticks) if tick.fire != "pending"), None)
+    if latest is None:
+        said = "Nothing was due yet" if row.enabled else "Switched off"
+        return Verdict(MARKS["pending"], said, 0, frozenset(found))
+    counts: Counter[str] = Counter()
+    for kind, number in found.items():
+        if kind[0] != "pending":
+            counts[mark_of_kind(kind).symbol] += number
+    worst = max((MARKS[symbol] for symbol in counts), key=lambda mark: mark.rank)
     # Without a problem the latest due time decides: what was not known long ago is told in the sentence.
-    decisive = worst if worst.rank >= MARKS["late"].rank else marks[-1]
+    decisive = worst if worst.rank >= MARKS["late"].rank else mark_of(latest)
     problems = sum(number for symbol, number in counts.items() if MARKS[symbol].rank >= MARKS["late"].rank)
-    return Verdict(decisive, _sentence(row, counts, len(marks)), problems)
+    return Verdict(decisive, _sentence(row, counts, counts.total()), problems, frozenset(found))
 
 
 def _sentence(row: ScheduleRow, counts: Counter[str], total: int) -> str:
@@ -211,8 +244,9 @@ def in_a_row(row: ScheduleRow) -> tuple[TickRow, ...]:
     """The latest due times that were all missed or not sent, oldest first; empty when the last one was not."""
     bad: list[TickRow] = []
     # What is overdue may still come, and says nothing yet.
-    for tick in reversed([tick for tick in row.ticks if tick.fire not in ("pending", "overdue")]):
-        if tick.fire not in ("missed", "failed_to_send"):
+    for tick in reversed(row.ticks):
+        if tick.fire in ("missed", "failed_to_send"):
+            bad.append(tick)
+        elif tick.fire not in ("pending", "overdue"):
             break
-        bad.append(tick)
     return tuple(reversed(bad))
