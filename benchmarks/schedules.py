@@ -1,26 +1,32 @@
-"""How long the schedule page waits for the ledger, and whether the verdict jobs keep up.
+"""How long the schedule page and its questions take, and whether the verdict jobs keep up.
 
-    python benchmarks/schedules.py [--on sqlite] [--on postgresql] [--entries 300] [--days 90] [--rounds 5]
+    python benchmarks/schedules.py [--on sqlite] [--on postgresql] [--entries 300] [--days 90] [--rounds 15]
+    python benchmarks/schedules.py --kept postgresql+psycopg://postgres@127.0.0.1/kept
 
-First so many hourly entries have a final verdict for each hour of so many days, each with its fire and its task, and
-`query.schedules` is asked with what else the page asks; the median of the rounds counts. Then 1,000 entries are due once
-each minute for ten minutes, all sent by one beat; what is due is judged minute by minute, as the job does it.
+First so many hourly entries have a final verdict for each hour of so many days, each with its fire and its task. The
+question behind `/schedules` is asked, and then the page itself is, from request to response; the median of the rounds
+counts. Then 1,000 entries are due once each minute for ten minutes, all sent by one beat; what is due is judged minute
+by minute, as the job does it. `--kept` asks in a database that stays: it is filled where it is empty, and the jobs are
+left out.
 """
 
 import argparse
 import contextlib
+import gc
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from uuid import UUID
 
-from sqlalchemy import Table, create_engine, insert, text
+from sqlalchemy import Table, create_engine, func, insert, select, text
 from sqlalchemy.engine import make_url
 
+from taskledger.config import Settings
 from taskledger.crontabs import DAY, SECOND, Crontab
 from taskledger.ledger import Ledger, bulk, migrate, open_ledger, presence, query, schema
 from taskledger.ledger.answers import Span
@@ -29,6 +35,8 @@ from taskledger.ledger.record import Position
 from taskledger.ledger.schedule_store import judge_due, keep_definitions
 from taskledger.ledger.types import TaskId, pack_task_id
 from taskledger.schedules import Entry
+from taskledger_web import create_app, view
+from taskledger_web.server import GARBAGE_AFTER
 
 MINUTE, HOUR = 60 * SECOND, 3_600 * SECOND
 #: 2026-11-22 10:00:00 UTC
@@ -45,14 +53,16 @@ def main() -> int:
     options.add_argument("--entries", type=int, default=300)
     options.add_argument("--days", type=int, default=90)
     options.add_argument("--due", type=int, default=1000, help="entries that are due once a minute")
-    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--rounds", type=int, default=15)
+    options.add_argument("--kept", metavar="URL", help="a database that is filled where it is empty, and kept")
     asked = options.parse_args()
+    if asked.kept:
+        for ledger in opened(asked.kept):
+            measure(ledger, asked.entries, asked.days, asked.rounds)
+        return 0
     for engine in asked.on or ("sqlite", "postgresql"):
         with ledger_on(engine) as ledger:
-            number = fill(ledger, asked.entries, asked.days)
-            took, busy = zip(*[seconds_of_page(ledger) for _ in range(asked.rounds + 1)][1:], strict=True)
-            print(f"{engine}: {asked.entries} entries with {number:,} ticks: {statistics.median(took) * 1000:.0f} ms,"
-                  f" {min(took) * 1000:.0f} at best, of which {min(busy) * 1000:.0f} are our own")  # fmt: skip
+            measure(ledger, asked.entries, asked.days, asked.rounds)
         with ledger_on(engine) as ledger:
             took = judged_by_the_minute(ledger, asked.due)
             print(f"{engine}: {asked.due:,} entries due each minute: judged in {statistics.median(took):.2f} s a minute,"
@@ -60,12 +70,39 @@ def main() -> int:
     return 0
 
 
-def seconds_of_page(ledger: Ledger) -> tuple[float, float]:
-    """How long what /schedules asks takes, and for how much of that this process was at work."""
+def measure(ledger: Ledger, entries: int, days: int, rounds: int) -> None:
+    """Fill the ledger unless it is filled, and print how long the questions and the page take."""
+    with ledger.read() as connection:
+        number = connection.scalar(select(func.count()).select_from(schema.tick)) or 0
+    number = number or fill(ledger, entries, days)
+    print(f"{ledger.dialect}: {number:,} ticks")
+    # As the server that we bring has it.
+    gc.set_threshold(GARBAGE_AFTER)
+    app = create_app(Settings(database_url=ledger.engine.url.render_as_string(hide_password=False)))
+    view.now_at = lambda: NOW_AT
+    client = app.test_client()
+    asked: dict[str, Callable[[], object]] = {
+        "what /schedules asks": lambda: questions(ledger),
+        "/schedules": lambda: client.get("/schedules").data,
+        "/schedules?slots=90": lambda: client.get("/schedules?slots=90").data,
+        "/schedules/NAME": lambda: client.get("/schedules/entry%200007").data,
+    }
+    for name, ask in asked.items():
+        took, busy = zip(*[seconds(ask) for _ in range(rounds + 2)][2:], strict=True)
+        print(f"  {name}: {statistics.median(took) * 1000:.0f} ms, {min(took) * 1000:.0f} at best, of which"
+              f" {min(busy) * 1000:.0f} are our own")  # fmt: skip
+
+
+def questions(ledger: Ledger) -> None:
+    rows, _ = query.schedules_and_findings(ledger, NOW_AT, ticks=30)
+    query.coverage(ledger, Span(min(row.ticks[0].due_at for row in rows), NOW_AT), NOW_AT)
+    query.beats(ledger, NOW_AT)
+
+
+def seconds(ask: Callable[[], object]) -> tuple[float, float]:
+    """How long it takes, and for how much of that this process was at work."""
     began_s, busy_s = time.perf_counter(), time.process_time()
-    rows = query.schedules(ledger, NOW_AT, ticks=30)
-    first_at = min(tick.due_at for row in rows for tick in row.ticks)
-    query.coverage(ledger, Span(first_at, NOW_AT), NOW_AT)
+    ask()
     return time.perf_counter() - began_s, time.process_time() - busy_s
 
 
@@ -91,7 +128,9 @@ def fill(ledger: Ledger, entries: int, days: int) -> int:
 
 def write(ledger: Ledger, cluster_id: int, name_id: int, keys: list[tuple[int, int]], start: int) -> None:
     """Ticks with their fires and tasks."""
-    ids = [str(UUID(int=start + number + 1)) for number in range(len(keys))]
+    # As Celery makes them: those of one entry are strewn over the whole table.
+    strewn = Random(start)
+    ids = [str(UUID(int=strewn.getrandbits(128))) for _ in keys]
     both = list(zip(keys, ids, strict=True))
     on_time = {"fire": "on_time", "version_id": 1}
     rows: dict[Table, list[dict[str, object]]] = {

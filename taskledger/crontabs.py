@@ -131,6 +131,24 @@ def dues_from(crontab: Crontab, from_at: int) -> Iterator[Due]:
         span = min(2 * span, longest)
 
 
+def next_dues(crontab: Crontab, from_at: int, number: int) -> list[int]:
+    """The next so many moments, less those that the wall clock shows a second time."""
+    # Hundreds of entries are asked about each few seconds: from the same hour on, the same is to come.
+    return [at for at in _ahead(crontab, from_at // HOUR * HOUR, number) if at >= from_at][:number]
+
+
+@lru_cache(maxsize=4096)
+def _ahead(crontab: Crontab, hour_at: int, number: int) -> tuple[int, ...]:
+    """The moments of an hour, and so many after it."""
+    found: list[int] = []
+    for due in dues_from(crontab, hour_at):
+        if len(found) >= number and found[-number] >= hour_at + HOUR:
+            break
+        if due.flag != "dst_repeat":
+            found.append(due.at)
+    return tuple(found)
+
+
 @lru_cache(maxsize=1024)
 def _page(crontab: Crontab, from_at: int, to_at: int) -> tuple[Due, ...]:
     return tuple(dues(crontab, from_at, to_at))

@@ -16,8 +16,8 @@ def as_json(value: object) -> str:
 
 def plain(value: object, name: str = "") -> Any:
     """The value as json can write it; an integer whose name says that it is a time becomes one."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: plain(getattr(value, each.name), each.name) for each in fields(value)}
+    if names := _fields(value):
+        return {each: plain(getattr(value, each), each) for each in names}
     if isinstance(value, dict):
         # What Celery said stays as it was said: only our own fields have times that end in _at.
         return value
@@ -28,6 +28,13 @@ def plain(value: object, name: str = "") -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and (name == "at" or name.endswith("_at")):
         return iso(value)
     return value
+
+
+def _fields(value: object) -> tuple[str, ...]:
+    """The names of what a frozen value has, dataclass or named tuple; none of any other value."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return tuple(each.name for each in fields(value))
+    return getattr(value, "_fields", ()) if isinstance(value, tuple) else ()
 
 
 def iso(at: int) -> str:

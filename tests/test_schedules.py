@@ -160,6 +160,25 @@ def test_a_crontab_for_each_minute_is_due_each_minute_in_every_zone(zone: str, a
     assert halves == found == list(itertools.islice(crontabs.dues_from(line, from_at), len(found)))
 
 
+@settings(max_examples=60)
+@given(
+    minute=st.sampled_from(["*", "0", "30", "*/7", "59"]),
+    hour=st.sampled_from(["*", "2", "*/6", "23"]),
+    day_of_week=st.sampled_from(["*", "sun"]),
+    zone=st.sampled_from(ZONES),
+    from_at=st.integers(micros("2026-03-01T00:00+00:00"), micros("2026-12-01T00:00+00:00")),
+    number=st.integers(1, 12),
+)
+def test_the_next_due_times_are_those_that_follow(
+    minute: str, hour: str, day_of_week: str, zone: str, from_at: int, number: int
+) -> None:
+    """So many are the first of all that follow from the crontab, over changes of clocks as well."""
+    crontab = Crontab(minute=minute, hour=hour, day_of_week=day_of_week, tz=zone)
+    follows = (due.at for due in crontabs.dues_from(crontab, from_at) if due.flag != "dst_repeat")
+
+    assert crontabs.next_dues(crontab, from_at, number) == list(itertools.islice(follows, number))
+
+
 def test_a_day_that_comes_once_in_decades_is_found() -> None:
     """29 February on a Monday, and never where it is impossible."""
     line = Crontab("0", "0", day_of_month="29", month_of_year="2", day_of_week="1")

@@ -4,6 +4,7 @@ Times are integers: microseconds since 1970-01-01 UTC. Durations end in `_s`: se
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from taskledger.ledger.beat_answers import Adherence, EntrySettings, FindingRow
 from taskledger.ledger.listening_answers import (
@@ -66,9 +67,11 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class TickRow:
-    """One due time of a schedule entry and what is known of it; words as in beat.md 4.1."""
+class TickRow(NamedTuple):
+    """One due time of a schedule entry and what is known of it; words as in beat.md 4.1.
+
+    A page has ten thousand of them: a tuple is made in a third of the time of a frozen dataclass.
+    """
 
     due_at: Micros
     #: on_time late missed overdue pending failed_to_send disabled unknown dst_skipped

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Insert, Table
+from sqlalchemy import Column, ColumnElement, Connection, Engine, Insert, Table, any_, literal
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 T = TypeVar("T")
@@ -34,6 +34,13 @@ def upsert(bind: Engine | Connection, table: Table, *, add: Sequence[str] = ()) 
     values = {name: table.c[name] + insert.excluded[name] if name in add else insert.excluded[name] for name in names}
     changed: Insert = insert.on_conflict_do_update(index_elements=sorted(keys), set_=values)
     return changed
+
+
+def among(bind: Engine | Connection, column: Column[T], values: Sequence[T]) -> ColumnElement[bool]:
+    """That a column has one of the values: to PostgreSQL one array, for a thousand parameters take longer than it."""
+    if bind.dialect.name != "postgresql":
+        return column.in_(values)
+    return column == any_(literal(list(values), postgresql.ARRAY(column.type)))
 
 
 def chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:

@@ -73,9 +73,9 @@ class Labels:
                 self._remember(_rows(connection, schema.label.c.digest == _digest(value)))
         return self._known[kind].get(value)
 
-    def ids(self, kind: Kind, matches: Callable[[str], bool]) -> list[int]:
-        """The numbers of the names of that kind for which the predicate holds."""
-        self._refresh()
+    def ids(self, kind: Kind, matches: Callable[[str], bool], connection: Connection | None = None) -> list[int]:
+        """The numbers of the names of that kind for which the predicate holds; asked over a connection that is open."""
+        self._refresh(connection)
         with self._lock:
             return [number for number, (of, value) in self._values.items() if of == kind and matches(value)]
 
@@ -108,9 +108,13 @@ class Labels:
             if len(names) > MAX_KNOWN:
                 names.clear()
 
-    def _refresh(self) -> None:
-        with translated(self._engine.url), self._engine.connect() as connection:
-            self._remember(_rows(connection, schema.label.c.id > self._last - LOOK_BACK))
+    def _refresh(self, connection: Connection | None = None) -> None:
+        newest = schema.label.c.id > self._last - LOOK_BACK
+        if connection is not None:
+            self._remember(_rows(connection, newest))
+            return
+        with translated(self._engine.url), self._engine.connect() as own:
+            self._remember(_rows(own, newest))
 
     def _remember(self, rows: Iterable[_Row]) -> None:
         with self._lock:

@@ -285,7 +285,7 @@ def _candidates(
     task = schema.task.c
     versions = [version.entry for entry in entries for version in entry.versions]
     names = {name for entry in versions for name in (entry.task, entry.shadow)}
-    name_ids = labels.ids(Kind.NAME, names.__contains__)
+    name_ids = labels.ids(Kind.NAME, names.__contains__, connection)
     wanted = {entry.args for entry in versions}
     if not name_ids:
         return []
@@ -300,7 +300,7 @@ def _candidates(
         .limit(MOST_SENDS)
     )  # fmt: skip
     if None not in wanted:
-        question = question.where(task.args.in_(wanted))
+        question = question.where(dialects.among(connection, task.args, sorted(wanted)))
     return connection.execute(question).mappings().all()
 
 

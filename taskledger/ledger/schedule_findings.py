@@ -5,14 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, select
 
 from taskledger import findings as core
 from taskledger.crontabs import DAY, SECOND
 from taskledger.findings import Finding, Process
+from taskledger.ledger import dialects, schema
 from taskledger.ledger import schedule_facts as facts
 from taskledger.ledger import schedule_known as entries_of
-from taskledger.ledger import schema
 from taskledger.ledger.answers import ScheduleRow, TickRow
 from taskledger.ledger.beat_answers import FindingRow, Severity
 from taskledger.ledger.engine import Ledger
@@ -34,13 +34,21 @@ def of_rows(ledger: Ledger, rows: Sequence[ScheduleRow], now_at: int) -> list[Fi
     """The findings about entries, from their newest ticks, and about their beats; the gravest first."""
     with ledger.read() as connection:
         told = entries_of.beats(connection)
-        known = {(entry.cluster_id, entry.name): entry for entry in entries_of.known_with(connection, told, now_at)}
-        names = {cluster_id: ledger.labels.value(cluster_id) or "" for cluster_id, _ in known}
-        found: list[FindingRow] = []
-        for cluster_id, name in names.items():
-            mine = [(known[cluster_id, row.name], row) for row in rows if row.cluster == name]
-            cluster = _Cluster.read(connection, ledger.labels, cluster_id, mine, now_at)
-            found += [_row(one, name) for one in _of_cluster(connection, ledger.labels, cluster)]
+        known = entries_of.known_with(connection, told, now_at)
+        return of_known(connection, ledger.labels, known, rows, now_at)
+
+
+def of_known(
+    connection: Connection, labels: Labels, known: Iterable[Known], rows: Sequence[ScheduleRow], now_at: int
+) -> list[FindingRow]:
+    """As `of_rows`, where all entries there are were read before."""
+    by_name = {(entry.cluster_id, entry.name): entry for entry in known}
+    names = {cluster_id: labels.value(cluster_id) or "" for cluster_id, _ in by_name}
+    found: list[FindingRow] = []
+    for cluster_id, name in names.items():
+        mine = [(by_name[cluster_id, row.name], row) for row in rows if row.cluster == name]
+        cluster = _Cluster.read(connection, labels, cluster_id, mine, now_at)
+        found += [_row(one, name) for one in _of_cluster(connection, labels, cluster)]
     return sorted(found, key=lambda one: (one.severity != "alarm", -one.from_at))
 
 
@@ -52,7 +60,7 @@ class _Cluster:
     entries: Sequence[tuple[Known, ScheduleRow]]
     processes: Sequence[Process]
     extras: Mapping[int, Sequence[Fire]]
-    #: entries that have a final tick that was sent
+    #: of the entries of which no send is known, those that have a final tick that was sent, and what was counted
     sent: frozenset[int]
     runs: Mapping[int, tuple[int | None, int]]
     coverage: Sequence[tuple[int, int]]
@@ -68,13 +76,14 @@ class _Cluster:
         now_at: int,
     ) -> "_Cluster":
         heard = facts.heard(connection, cluster_id)
+        silent = [entry.id for entry, row in entries if row.enabled and row.last_fired_at is None]
         return cls(
             cluster_id,
             entries,
             processes(connection, labels, cluster_id, now_at - LOCKS),
             _extras(connection, cluster_id, now_at - LATELY),
-            _sent(connection, cluster_id),
-            newest_counts(connection, cluster_id),
+            _sent(connection, silent),
+            newest_counts(connection, cluster_id) if silent else {},
             [] if heard is None else heard.spans,
             now_at,
         )
@@ -195,13 +204,12 @@ def _extras(connection: Connection, cluster_id: int, since_at: int) -> dict[int,
     return found
 
 
-def _sent(connection: Connection, cluster_id: int) -> frozenset[int]:
-    count, entry = schema.tick_count.c, schema.schedule_entry.c
-    question = select(count.entry_id, func.max(count.number).label("most")).join(
-        schema.schedule_entry, entry.id == count.entry_id
-    )
-    mine = question.where(entry.cluster_id == cluster_id, count.fire.in_(_WELL)).group_by(count.entry_id)
-    return frozenset(row.entry_id for row in connection.execute(mine) if row.most > 0)
+def _sent(connection: Connection, entry_ids: Sequence[int]) -> frozenset[int]:
+    count, found = schema.tick_count.c, set[int]()
+    for chunk in dialects.chunks(entry_ids):
+        mine = select(count.entry_id).where(count.entry_id.in_(chunk), count.fire.in_(_WELL), count.number > 0)
+        found.update(connection.scalars(mine.distinct()))
+    return frozenset(found)
 
 
 def _row(one: Finding, cluster: str) -> FindingRow:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, select
 
@@ -116,6 +116,14 @@ class Gathered:
         return fire.source == PROBE or not (entry.is_probed(fire.at) and self.cluster.beats.speak_at(fire.at))
 
 
+class Last(NamedTuple):
+    """What of the newest final tick of an entry the next ones follow from."""
+
+    due_at: int
+    fire: str
+    fired_at: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """The verdicts of an entry with their notes, earliest first, and the sends that no due time explains."""
@@ -207,7 +215,7 @@ def _doubted(entry: Known, verdict: Verdict, note: str | None) -> tuple[Verdict,
     return replace(verdict, fire="unknown"), "; ".join(filter(None, (said, note)))
 
 
-def scope_of(entry: Known, heard: Heard, last: Row[Any] | None, to_at: int) -> Scope | None:
+def scope_of(entry: Known, heard: Heard, last: Row[Any] | Last | None, to_at: int) -> Scope | None:
     """From the last final tick on, else from when the entry was known and somebody listened; None if nothing is due."""
     if last is None:
         from_at, anchor = max(entry.versions[0].from_at, heard.spans[0][0] if heard.spans else to_at), None

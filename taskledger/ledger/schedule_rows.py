@@ -6,11 +6,10 @@ Whatever the number of entries, the number of questions to the database is the s
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import islice
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Connection, Row, RowMapping, and_, select
+from sqlalchemy import Connection, Row, Select, and_, select, true
 
 from taskledger import crontabs
 from taskledger.crontabs import DAY, SECOND, Crontab
@@ -25,7 +24,19 @@ from taskledger.ledger.schedule_facts import Heard
 from taskledger.ledger.schedule_judge import Cluster, gather, has_due, judged, scope_of
 from taskledger.ledger.schedule_known import Beats, Known, KnownVersion
 from taskledger.ledger.schedule_runs import with_run_flags
-from taskledger.ledger.schedule_ticks import Outcomes, Tasks, final, final_ticks, notes_of, tasks_of, unsettled
+from taskledger.ledger.schedule_ticks import (
+    Final,
+    Outcomes,
+    Tasks,
+    final,
+    final_ticks,
+    finals,
+    last_of,
+    notes_of,
+    revoked_of,
+    tasks_of,
+    unsettled,
+)
 from taskledger.schedule_words import expression, words
 from taskledger.schedules import Clocked, Definition, Interval, Unverifiable, step
 from taskledger.states import State
@@ -55,10 +66,24 @@ def schedules(
     due more than once a minute, the due times of `ticks` minutes (schedule_minutes.py). `name`: only that one.
     """
     with ledger.read() as connection:
-        asked = replace(_asked(connection, now_at, ticks, at), by_minute=by_minute)
-        current = (entry for entry in asked.entries if entry.latest.to_at is None)
-        mine = [entry for entry in current if name in (None, entry.name)]
-        return _rows(connection, ledger.labels, mine, asked)
+        return rows_and_entries(connection, ledger.labels, now_at, ticks, at, by_minute=by_minute, name=name)[0]
+
+
+def rows_and_entries(
+    connection: Connection,
+    labels: Labels,
+    now_at: int,
+    ticks: int,
+    at: int | None,
+    *,
+    by_minute: bool = False,
+    name: str | None = None,
+) -> tuple[tuple[ScheduleRow, ...], Sequence[Known]]:
+    """As `schedules`, and all entries that there are."""
+    asked = replace(_asked(connection, now_at, ticks, at), by_minute=by_minute)
+    current = (entry for entry in asked.entries if entry.latest.to_at is None)
+    mine = [entry for entry in current if name in (None, entry.name)]
+    return _rows(connection, labels, mine, asked), asked.entries
 
 
 def schedule(ledger: Ledger, name: str, now_at: int, *, ticks: int = 200, at: int | None = None) -> ScheduleRow | None:
@@ -124,12 +149,12 @@ class _Seen:
 class _Found:
     """What was found of all entries that are asked about, each by the number of its entry."""
 
-    final: Mapping[int, Sequence[Row[Any]]]
+    final: Mapping[int, Sequence[Final]]
     open: Mapping[int, Sequence[tuple[Verdict, str | None]]]
     tasks: Tasks
     outcomes: Mapping[int, Outcomes]
     adherence: Mapping[int, Adherence]
-    newest: Mapping[int, RowMapping]
+    newest: Mapping[int, Row[Any]]
     errors: Mapping[tuple[int, int], str]
     acknowledged: Mapping[int, set[int]]
 
@@ -144,19 +169,19 @@ def _found(
     connection: Connection, labels: Labels, mine: Sequence[Known], clusters: Mapping[int, _Seen], asked: _Asked
 ) -> _Found:
     ids = [entry.id for entry in mine]
-    finals = _finals(connection, mine, asked)
+    newest = _final_ticks(connection, mine, asked)
     is_open: dict[int, list[tuple[Verdict, str | None]]] = {}
     for key, seen in clusters.items():
         its = [entry for entry in mine if entry.cluster_id == key]
-        is_open |= _open_ticks(connection, labels, its, seen, finals, asked.at)
+        is_open |= _open_ticks(connection, labels, its, seen, newest, asked.at)
     sent = [(one.cluster_id, verdict.task_id) for one in mine for verdict, _ in is_open.get(one.id, ())]
     tasks = tasks_of(connection, [(key, task_id) for key, task_id in sent if task_id is not None], asked.at)
     revoked = [key for key, row in tasks.items() if row.state == State.REVOKED]
     for entry in mine:
-        revoked += [(entry.cluster_id, row.task_id) for row in finals.get(entry.id, ()) if row.state == State.REVOKED]
+        revoked += [(entry.cluster_id, task_id) for task_id in revoked_of(newest.get(entry.id, ()))]
     notes = notes_of(connection, revoked, asked.at)
     return _Found(
-        finals,
+        newest,
         is_open,
         tasks,
         {key: Outcomes(notes, seen.judged_at, seen.heard.spans) for key, seen in clusters.items()},
@@ -167,12 +192,12 @@ def _found(
     )
 
 
-def _finals(connection: Connection, mine: Sequence[Known], asked: _Asked) -> dict[int, list[Row[Any]]]:
+def _final_ticks(connection: Connection, mine: Sequence[Known], asked: _Asked) -> dict[int, list[Final]]:
     """One question for each number of due times that is asked of some entries: for all of them the same, as a rule."""
     limits: dict[int, list[int]] = {}
     for entry in mine:
         limits.setdefault(schedule_minutes.ticks_of(asked.limit, asked.a_slot(entry)), []).append(entry.id)
-    found: dict[int, list[Row[Any]]] = {}
+    found: dict[int, list[Final]] = {}
     for limit, ids in limits.items():
         found |= final_ticks(connection, ids, limit, asked.at, is_whole=asked.is_whole)
     return found
@@ -181,22 +206,24 @@ def _finals(connection: Connection, mine: Sequence[Known], asked: _Asked) -> dic
 def _row(entry: Known, seen: _Seen, found: _Found, asked: _Asked) -> ScheduleRow:
     past, a_slot = _past(entry, found, asked), asked.a_slot(entry)
     dues = due_next(entry, past, seen.now_at, MORE_FUTURE if asked.is_whole else FUTURE * a_slot)
-    future = [TickRow(at, "pending", None, None, None, None, False, None) for at in dues[: FUTURE * a_slot]]
-    late = sorted([tick.lateness_s for tick in past if tick.lateness_s is not None and tick.is_sent])
-    ran = [tick.runtime_s for tick in past if tick.runtime_s is not None]
+    coming = dues[: FUTURE * a_slot]
+    future = [TickRow(at, "pending", None, None, None, None, is_final=False, note=None) for at in coming]
+    late = sorted([tick.lateness_s for tick in past if tick.lateness_s is not None and tick.fire != "failed_to_send"])
+    ran = [tick.runtime_s for tick in past if tick.runtime_s is not None] if asked.is_whole else []
     last = next((tick for tick in reversed(past) if tick.fired_at is not None and tick.fire != "failed_to_send"), None)
     newest = found.newest.get(entry.id)
     last_fired = (last.fired_at, last.task_id) if last else (None, None)
-    if newest is not None and newest["fired_at"] > (last_fired[0] or 0):
-        last_fired = (newest["fired_at"], newest["task_id"])
+    if newest is not None and newest.fired_at > (last_fired[0] or 0):
+        last_fired = (newest.fired_at, newest.task_id)
     version = entry.latest
     definition = version.entry
+    said = _in_words(definition.schedule)
     return ScheduleRow(
         name=entry.name,
         cluster=seen.name,
         task=definition.task,
-        expression=_in_words(definition.schedule)[0],
-        words=_in_words(definition.schedule)[1],
+        expression=said[0],
+        words=said[1],
         timezone=definition.schedule.tz,
         source=version.source or entry.source,
         enabled=definition.enabled and entry.latest.to_at is None,
@@ -225,19 +252,25 @@ def _past(entry: Known, found: _Found, asked: _Asked) -> list[TickRow]:
     a_slot = asked.a_slot(entry)
     limit = schedule_minutes.ticks_of(asked.limit, a_slot)
     is_open = found.open.get(entry.id, ())[-limit:]
-    finals = found.final.get(entry.id, ())
-    finals = finals[max(0, len(finals) + len(is_open) - limit) :]
+    rows = found.final.get(entry.id, ())
+    rows = rows[max(0, len(rows) + len(is_open) - limit) :]
+    past = tick_notes.marked(_ticks(entry, rows, is_open, found, asked), found.acknowledged.get(entry.id))
+    return past if a_slot == 1 else schedule_minutes.of_last(past, asked.limit)
+
+
+def _ticks(
+    entry: Known,
+    rows: Sequence[Final],
+    is_open: Sequence[tuple[Verdict, str | None]],
+    found: _Found,
+    asked: _Asked,
+) -> list[TickRow]:
     within_s = entry.settings.receive_within_s or RECEIVE_WITHIN_S
     key, outcomes, errors = entry.cluster_id, found.outcomes[entry.cluster_id], found.errors
-    past = [
-        *(
-            final(row, key, outcomes, within_s, errors.get((entry.id, row.fired_at)) if errors else None)
-            for row in finals
-        ),
-        *(unsettled(verdict, note, key, found.tasks, outcomes, within_s) for verdict, note in is_open),
-    ]
-    past = tick_notes.marked(past, entry.id, found.acknowledged)
-    return past if a_slot == 1 else schedule_minutes.of_last(past, asked.limit)
+    still_open = (unsettled(verdict, note, key, found.tasks, outcomes, within_s) for verdict, note in is_open)
+    if not asked.is_whole:
+        return [*finals(rows, key, outcomes, within_s), *still_open]
+    return [*(final(row, key, outcomes, within_s, errors.get((entry.id, row[4]))) for row in rows), *still_open]
 
 
 def _open_ticks(
@@ -245,14 +278,13 @@ def _open_ticks(
     labels: Labels,
     entries: Sequence[Known],
     seen: _Seen,
-    finals: Mapping[int, Sequence[Row[Any]]],
+    newest: Mapping[int, Sequence[Final]],
     at: int | None,
 ) -> dict[int, list[tuple[Verdict, str | None]]]:
     """What was due and is not final yet, judged by what is known now."""
     scopes: dict[int, Scope] = {}
     for entry in entries:
-        last = finals[entry.id][-1] if finals.get(entry.id) else None
-        scope = scope_of(entry, seen.heard, last, seen.now_at)
+        scope = scope_of(entry, seen.heard, last_of(newest.get(entry.id, ())), seen.now_at)
         if scope is not None and has_due(entry, scope):
             scopes[entry.id] = replace(scope, now_at=seen.judged_at)
     if not scopes:
@@ -263,18 +295,29 @@ def _open_ticks(
     return {entry.id: [*judged(entry, gathered).verdicts] for entry in entries if entry.id in scopes}
 
 
-def _newest_fires(connection: Connection, entry_ids: Sequence[int], at: int | None) -> dict[int, RowMapping]:
+def _newest_fires(connection: Connection, entry_ids: Sequence[int], at: int | None) -> dict[int, Row[Any]]:
     """The newest fire of each entry."""
-    fire, inner, entry = schema.fire, schema.fire.alias("newest").c, schema.schedule_entry.c
-    found: dict[int, RowMapping] = {}
-    newest = select(inner.fired_at).where(inner.entry_id == entry.id)
-    newest = newest if at is None else newest.where(inner.fired_at <= at)
-    fired_at = newest.order_by(inner.fired_at.desc()).limit(1).correlate(schema.schedule_entry).scalar_subquery()
-    same = and_(fire.c.entry_id == entry.id, fire.c.fired_at == fired_at)
+    entry, found = schema.schedule_entry.c, dict[int, Row[Any]]()
     for chunk in dialects.chunks(entry_ids):
-        question = select(fire).select_from(schema.schedule_entry.join(fire, same)).where(entry.id.in_(chunk))
-        found |= {row["entry_id"]: row for row in connection.execute(question).mappings()}
+        question = _newest_fire(connection, at).where(dialects.among(connection, entry.id, chunk))
+        found |= {row.entry_id: row for row in connection.execute(question)}
     return found
+
+
+def _newest_fire(connection: Connection, at: int | None) -> Select[Any]:
+    """Of all entries; PostgreSQL needs one look for each where others need two."""
+    fire, inner, entry = schema.fire, schema.fire.alias("inner"), schema.schedule_entry
+    its = inner.c.entry_id == entry.c.id
+    its = its if at is None else and_(its, inner.c.fired_at <= at)
+    newest = select(inner.c.entry_id, inner.c.fired_at, inner.c.task_id, inner.c.evidence)
+    newest = newest.where(its).order_by(inner.c.fired_at.desc()).limit(1)
+    if connection.dialect.name == "postgresql":
+        found = newest.lateral("newest")
+        return select(found).select_from(entry.join(found, true()))
+    fired_at = newest.with_only_columns(inner.c.fired_at).correlate(entry).scalar_subquery()
+    same = and_(fire.c.entry_id == entry.c.id, fire.c.fired_at == fired_at)
+    columns = (fire.c.entry_id, fire.c.fired_at, fire.c.task_id, fire.c.evidence)
+    return select(*columns).select_from(entry.join(fire, same))
 
 
 def _errors(connection: Connection, entry_ids: Sequence[int]) -> dict[tuple[int, int], str]:
@@ -299,8 +342,7 @@ def due_next(entry: Known, past: Sequence[TickRow], now_at: int, number: int) ->
     found: list[int] = []
     match schedule:
         case Crontab():
-            dues = (due.at for due in crontabs.dues_from(schedule, from_at) if due.flag != "dst_repeat")
-            found = list(islice((at for at in dues if not past or at > past[-1].due_at), number))
+            found = crontabs.next_dues(schedule, max(from_at, past[-1].due_at + 1 if past else from_at), number)
         case Interval():
             found = _chain(schedule, past, max(version.from_at, definition.starts_at or 0), now_at, number)
         case Clocked(at):
@@ -325,11 +367,11 @@ def _chain(interval: Interval, past: Sequence[TickRow], from_at: int, now_at: in
     return found
 
 
-def _evidence(entry: Known, version: KnownVersion, seen: _Seen, newest: RowMapping | None) -> str:
+def _evidence(entry: Known, version: KnownVersion, seen: _Seen, newest: Row[Any] | None) -> str:
     """How the newest fire of the entry is known."""
     recent: Sequence[Fire] = seen.recent.get(entry.id, ())
     if version.source == "probe":
         return "probe"
     if recent:
         return max(recent, key=lambda fire: fire.at).source
-    return newest["evidence"] if newest is not None else "none yet"
+    return newest.evidence if newest is not None else "none yet"

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -37,7 +36,7 @@ def _flagged(
     seen_until_at = min(now_at, max(run.last_at or run.started_at or 0 for run in runs))
     deliveries = [Delivery(run.retries or 0, run.started_at, run.ended_at) for run in runs]
     flags = run_flags(deliveries, next_due_at, seen_until_at, max_runtime_s)
-    return replace(tick, flags=(*tick.flags, *flags)) if flags else tick
+    return tick._replace(flags=(*tick.flags, *flags)) if flags else tick
 
 
 def _runs(connection: Connection, cluster_id: int, task_ids: Sequence[str]) -> Runs:

@@ -1,20 +1,26 @@
 """The due times of entries as pages show them: the newest that are final, with what became of their tasks."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, select, true
+from sqlalchemy import ColumnElement, Connection, CursorResult, Row, Select, and_, func, select, true
 
 from taskledger.crontabs import SECOND
 from taskledger.ledger import dialects, schema, then
 from taskledger.ledger.answers import TickRow
+from taskledger.ledger.schedule_judge import Last
 from taskledger.ledger.schedule_proofs import ticks_since
+from taskledger.ledger.types import unpack_task_id
 from taskledger.states import State
 from taskledger.ticks import Spans
 from taskledger.verdicts import Verdict, outcome
 
 #: (cluster, task id) -> the row of a task, with its state; and the note of the last run of one that was revoked
 Tasks = Mapping[tuple[int, str], Row[Any]]
+#: a final tick as the driver gives it: `_SAID`, the state of its task, and `_TIMES` where these are asked for
+Final = tuple[Any, ...]
 Notes = Mapping[tuple[int, str], str | None]
 #: states that tell the outcome by themselves
 _PLAIN = {
@@ -22,8 +28,13 @@ _PLAIN = {
     for state in State
     if state not in (State.UNKNOWN, State.PENDING, State.REVOKED)
 }
+_REVOKED = int(State.REVOKED)
+#: what a row of a final tick begins with, before the state of its task
 _SAID = ("entry_id", "due_at", "fire", "flags", "fired_at", "task_id", "note", "evidence")
+_DUE_AT = itemgetter(1)
 _TIMES = ("received_at", "started_at", "ended_at", "wait_s", "runtime_s")
+#: what a list does not ask for: the error, and the times of the task; and what it adds later: that it is acknowledged
+_NOTHING = (*((None,) * (1 + len(_TIMES))), False)
 
 
 class Outcomes:
@@ -45,23 +56,26 @@ class Outcomes:
 
 def final_ticks(
     connection: Connection, entry_ids: Sequence[int], limit: int, at: int | None, *, is_whole: bool
-) -> dict[int, list[Row[Any]]]:
+) -> dict[int, list[Final]]:
     """The newest final ticks of each entry, earliest first, with the states of their tasks; `is_whole`: and times.
 
     As of a moment `at`, that are those after which another was due by then.
     """
-    found: dict[int, list[Row[Any]]] = {}
+    found: dict[int, list[Final]] = defaultdict(list)
     for chunk in dialects.chunks(entry_ids):
         newest = _newest(connection, chunk, limit if at is None else limit + 1, at)
         question = with_tasks(newest, at, is_whole=is_whole)
-        for row in connection.execute(question).all():
-            mine = found.get(row[0])
-            if mine is None:
-                mine = found[row[0]] = []
-            mine.append(row)
+        for row in raw(connection.execute(question)):
+            found[row[0]].append(row)
     for rows in found.values():
-        rows.sort(key=_due_at)
+        rows.sort(key=_DUE_AT)
     return found if at is None else {entry_id: rows[:-1] for entry_id, rows in found.items() if rows[:-1]}
+
+
+def raw(result: CursorResult[Any]) -> Sequence[Final]:
+    """The rows as the driver has them: making ten thousand into SQLAlchemy's takes as long as asking for them."""
+    with result:
+        return result.cursor.fetchall() if result.cursor is not None else ()
 
 
 def _newest(connection: Connection, entry_ids: Sequence[int], limit: int, at: int | None) -> Any:
@@ -75,7 +89,7 @@ def _newest(connection: Connection, entry_ids: Sequence[int], limit: int, at: in
         its = its if at is None else its.where(tick.c.due_at <= at)
         newest = its.order_by(tick.c.due_at.desc()).limit(limit).lateral("newest")
         joined = select(newest, entry.c.cluster_id).select_from(entry.join(newest, true()))
-        return joined.where(entry.c.id.in_(entry_ids)).subquery("ticks")
+        return joined.where(dialects.among(connection, entry.c.id, entry_ids)).subquery("ticks")
     since = ticks_since(entry_ids, limit, at)
     mine = and_(tick.c.entry_id == since.c.id, tick.c.due_at >= since.c.since_at)
     mine = mine if at is None else and_(mine, tick.c.due_at <= at)
@@ -104,17 +118,13 @@ def with_tasks(ticks: Any, at: int | None, *, is_whole: bool) -> Select[Any]:
     return select(*columns, state, *times).select_from(ticks.outerjoin(schema.task, its_task))
 
 
-def _due_at(row: Row[Any]) -> int:
-    due_at: int = row.due_at
-    return due_at
-
-
 def tasks_of(connection: Connection, sent: Iterable[tuple[int, str]], at: int | None) -> Tasks:
     """The rows of tasks, (cluster, id)."""
     task, wanted, found = schema.task.c, set(sent), dict[tuple[int, str], Row[Any]]()
     state = task.state if at is None else then.state(at).label("state")
     for chunk in dialects.chunks(sorted({task_id for _, task_id in wanted})):
-        question = select(task.cluster_id, task.id, state, *(task[name] for name in _TIMES)).where(task.id.in_(chunk))
+        question = select(task.cluster_id, task.id, state, *(task[name] for name in _TIMES))
+        question = question.where(dialects.among(connection, task.id, chunk))
         question = question if at is None else question.where(task.first_at <= at)
         found |= {(row.cluster_id, row.id): row for row in connection.execute(question)}
     return found
@@ -130,19 +140,39 @@ def notes_of(connection: Connection, revoked: Iterable[tuple[int, str]], at: int
     return found
 
 
-def final(row: Row[Any], cluster_id: int, outcomes: Outcomes, within_s: float, error: str | None) -> TickRow:
-    """A final tick from its row; this is done ten thousand times for a page."""
-    values: tuple[Any, ...] = tuple(row)
-    _, due_at, fire, flags, fired_at, task_id, note, evidence, state, *times = values
-    if fired_at is None:
-        return TickRow(
-            due_at, fire, None, None, None, task_id, True, note, tuple(flags.split()) if flags else (), evidence
-        )
-    became = None if task_id is None else outcomes.of(cluster_id, task_id, state, fired_at, within_s)
-    return TickRow(
-        due_at, fire, became, fired_at, (fired_at - due_at) / SECOND, task_id, True, note,
-        tuple(flags.split()) if flags else (), evidence, error, *times,
-    )  # fmt: skip
+def last_of(rows: Sequence[Final]) -> Last | None:
+    """What the ticks after these follow from."""
+    return Last(rows[-1][1], rows[-1][2], rows[-1][4]) if rows else None
+
+
+def revoked_of(rows: Iterable[Final]) -> list[str]:
+    """The tasks of final ticks that were revoked."""
+    return [unpack_task_id(row[5]) for row in rows if row[8] == _REVOKED]
+
+
+def finals(rows: Iterable[Final], cluster_id: int, outcomes: Outcomes, within_s: float) -> Iterator[TickRow]:
+    """Final ticks from their rows without times; a page has ten thousand of them."""
+    make, plain = tuple.__new__, _PLAIN
+    # A row of the class as it makes one itself, in half the time.
+    for _, due_at, fire, flags, fired_at, packed, note, evidence, state in rows:
+        told = tuple(flags.split()) if flags else ()
+        task_id = None if packed is None else unpack_task_id(packed)
+        if fired_at is None:
+            yield make(TickRow, (due_at, fire, None, None, None, task_id, True, note, told, evidence, *_NOTHING))
+            continue
+        became = None if task_id is None else plain.get(state)
+        if became is None and task_id is not None:
+            became = outcomes.of(cluster_id, task_id, state, fired_at, within_s)
+        late_s = (fired_at - due_at) / SECOND
+        yield make(TickRow, (due_at, fire, became, fired_at, late_s, task_id, True, note, told, evidence, *_NOTHING))
+
+
+def final(row: Final, cluster_id: int, outcomes: Outcomes, within_s: float, error: str | None) -> TickRow:
+    """A final tick from its row with times, and why its send failed."""
+    (tick,) = finals([row[: -len(_TIMES)]], cluster_id, outcomes, within_s)
+    error = None if tick.fired_at is None else error
+    times = [None] * len(_TIMES) if tick.fired_at is None else row[-len(_TIMES) :]
+    return tick._replace(error=error, **dict(zip(_TIMES, times, strict=True)))
 
 
 def unsettled(

@@ -21,7 +21,7 @@ def adherence(
     found: dict[int, dict[str, int]] = {}
     for chunk in dialects.chunks(list(entry_ids)):
         mine = select(count.entry_id, count.fire, func.sum(count.number).label("number"))
-        mine = mine.where(count.entry_id.in_(chunk), count.day_at >= since_at // DAY * DAY)
+        mine = mine.where(dialects.among(connection, count.entry_id, chunk), count.day_at >= since_at // DAY * DAY)
         mine = mine if until_at is None else mine.where(count.day_at <= until_at)
         for row in connection.execute(mine.group_by(count.entry_id, count.fire)):
             name = row.fire if row.fire in JUDGED else "excluded"

@@ -4,8 +4,7 @@ They belong to an entry and a due time, whatever the verdict on it: judging agai
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, insert, select
 
@@ -76,12 +75,11 @@ def acknowledged(connection: Connection, entry_ids: Sequence[int], at: int | Non
     return found
 
 
-def marked(ticks: Iterable[TickRow], entry_id: int, known: Mapping[int, set[int]]) -> list[TickRow]:
-    """The ticks, those that are acknowledged with that."""
-    mine = known.get(entry_id)
-    if not mine:
-        return list(ticks)
-    return [replace(tick, is_acknowledged=True) if tick.due_at in mine else tick for tick in ticks]
+def marked(ticks: list[TickRow], known: Collection[int] | None) -> list[TickRow]:
+    """The ticks, those that are acknowledged with that; `known` are the due times."""
+    if not known:
+        return ticks
+    return [tick._replace(is_acknowledged=True) if tick.due_at in known else tick for tick in ticks]
 
 
 def _entry_id(connection: Connection, ledger: Ledger, row: ScheduleRow) -> int | None:

@@ -1,6 +1,5 @@
 """The campaign on real beats: its short form, and that it finds what is wrong."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,7 +87,7 @@ def test_what_is_right_is_not_called_wrong(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_found(place: int, wrong: dict[str, object], said: str, tmp_path: Path) -> None:
     """Each kind of wrong verdict is told, with what beat's log says."""
-    ticks = (*RIGHT[:place], replace(RIGHT[place], **wrong), *RIGHT[place + 1 :])  # type: ignore[arg-type]
+    ticks = (*RIGHT[:place], RIGHT[place]._replace(**wrong), *RIGHT[place + 1 :])  # type: ignore[arg-type]
 
     assert any(said in each for each in found(tmp_path, ticks))
 

@@ -18,8 +18,8 @@ def tick(hours_ago: int, fire: str = "on_time", **more: object) -> TickRow:
     due_at = NOW - hours_ago * HOUR
     plain = TickRow(due_at, fire, None, None, None, None, is_final=True, note=None)
     if fire in ("on_time", "late"):
-        plain = replace(plain, outcome="ok", fired_at=due_at + SECOND, lateness_s=1.0, task_id="t")
-    return replace(plain, **more)
+        plain = plain._replace(outcome="ok", fired_at=due_at + SECOND, lateness_s=1.0, task_id="t")
+    return plain._replace(**more)
 
 
 def row(name: str = "nightly", *ticks: TickRow, **more: object) -> ScheduleRow:
@@ -99,7 +99,7 @@ def test_a_due_time_that_was_sent_twice_has_a_mark():
     """Twice is worse than late and better than failed, in mark and words."""
     assert strip.mark_of(tick(1, flags=("duplicate",))).text == "Twice"
     assert strip.mark_of(tick(1, "late", flags=("two_beats",))).text == "Twice"
-    assert strip.mark_of(replace(tick(1, flags=("duplicate",)), outcome="failed")).text == "Failed"
+    assert strip.mark_of(tick(1, flags=("duplicate",))._replace(outcome="failed")).text == "Failed"
     assert strip.describe(tick(1, flags=("duplicate",))) == "on time, sent more than once, succeeded"
     assert strip.verdict(row("a", tick(1, flags=("duplicate",)))).sentence == "Sent twice 1 of 1"
 

@@ -4,6 +4,7 @@ import base64
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from html import unescape
 from itertools import combinations
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -224,6 +225,29 @@ def test_many_entries_come_in_pages(sqlite_url: str) -> None:
         address = next(iter(re.findall(r'rel="next" href="([^"]+)"', html)), "")
 
     assert sorted(seen) == [f"entry-{number:03}" for number in range(120)]
+
+
+def test_the_due_times_of_an_entry_come_in_pages(client: FlaskClient) -> None:
+    """The table's pages together hold each due time once, the newest first, under one and the same strip."""
+    address, listed, strips = "/schedules/refresh-reports?slots=90", [], set()
+
+    while address:
+        html = client.get(address).text
+        listed += re.findall(r'<tr data-key="(\d+)"', html)
+        strips.add(re.findall(r'<svg class="strip".*?</svg>', html, re.DOTALL)[0])
+        address = unescape(next(iter(re.findall(r'rel="next" href="([^"]+)"', html)), ""))
+
+    assert len(strips) == 1
+    assert listed == sorted(set(listed), reverse=True)
+    assert len(listed) == strips.pop().count("<use ")
+
+
+@pytest.mark.parametrize("entry", ["refresh-reports", "hourly-billing", "cleanup"])
+def test_the_page_of_an_entry_has_few_nodes(page: Page, entry: str) -> None:
+    """With 90 due times drawn it has at most 1,500 elements."""
+    page.goto(f"schedules/{entry}?slots=90")
+
+    assert page.evaluate("document.querySelectorAll('*').length") <= 1500
 
 
 #: how the browser is told to see

@@ -3,6 +3,9 @@
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markupsafe import escape
 
 from taskledger.states import State
 from taskledger_web import phrases, reprs, span, text, times, tracebacks, words
@@ -128,6 +131,12 @@ def test_a_range_that_ends_before_it_begins_falls_back_and_says_so() -> None:
 
     assert read.problem == "the range ends (-2h) before it begins (now); showing the last 24 hours"
     assert read.shown.to_at - read.shown.from_at >= 24 * HOUR
+
+
+@given(st.text() | st.text(alphabet="a &<>\"'\x00\x7f\u202eé\n"))
+def test_text_that_no_template_put_in_is_escaped_as_by_one(value: str) -> None:
+    """Whatever the text, it is in the page what a template's expression would make of it."""
+    assert text.markup(value) == str(escape(text.visible(value)))
 
 
 def test_unseen_characters_become_visible() -> None:

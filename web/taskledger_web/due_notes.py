@@ -1,7 +1,6 @@
 """One due time of an entry: what is known of it, what people say of it, and the form that says that it is known."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import NoReturn
 
 from flask import abort, redirect, render_template, request
@@ -33,7 +32,7 @@ def page(row: ScheduleRow, text: str, seen: View) -> str:
         tick=tick,
         mark=strip.mark_of(tick),
         # That it is acknowledged is said with by whom.
-        words=strip.describe(replace(tick, is_acknowledged=False)),
+        words=strip.describe(tick._replace(is_acknowledged=False)),
         notes={tick.due_at: notes},
         earlier=len(_bad(row, tick.due_at)),
         day=links.due_list(row.name, f"{times.local(tick.due_at, seen.zone).date()}"),

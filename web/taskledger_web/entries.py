@@ -4,13 +4,23 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from taskledger.ledger import query
 from taskledger.ledger.answers import ScheduleRow, TickRow
 from taskledger.ledger.beat_answers import Adherence, FindingRow
 from taskledger_web import strip, times
+from taskledger_web.asking import ask
 from taskledger_web.strip import Verdict
+from taskledger_web.view import View
 
 #: an entry with what its due times come to
 Judged = tuple[ScheduleRow, Verdict]
+
+
+def asked(seen: View, ticks: int) -> tuple[tuple[ScheduleRow, ...], list[FindingRow]]:
+    """All entries with so many due times (or minutes), and the findings, of beat as it is known today."""
+    if seen.at is None:
+        return ask(query.schedules_and_findings, seen.now_at, ticks=ticks, by_minute=True)
+    return ask(query.schedules, seen.now_at, ticks=ticks, at=seen.at, by_minute=True), []
 
 
 def judged(rows: Iterable[ScheduleRow], now_at: int) -> list[Judged]:
@@ -86,7 +96,7 @@ def sources(rows: Sequence[ScheduleRow]) -> list[tuple[str, int, int]]:
 
 def _verdict(row: ScheduleRow, now_at: int) -> Verdict:
     found = strip.verdict(row)
-    return Verdict(found.mark, f"{found.sentence}; muted", 0) if is_muted(row, now_at) else found
+    return replace(found, sentence=f"{found.sentence}; muted", problems=0) if is_muted(row, now_at) else found
 
 
 def _rank(pair: Judged) -> int:

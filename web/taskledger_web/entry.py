@@ -22,6 +22,7 @@ from taskledger_web import (
     evidence,
     expectations,
     links,
+    paging,
     recorded,
     times,
 )
@@ -31,6 +32,8 @@ from taskledger_web.view import View, view
 
 #: due times on the page of an entry, the first unless `slots` asks for another
 SLOTS = (90, 30, 300)
+#: due times of one page of their table: each is some twenty nodes, and all of them are on the strip
+ROWS = 12
 
 
 def page(name: str) -> str:
@@ -75,20 +78,24 @@ def _page(name: str, form: Form | None) -> str:
     coverage = ask(query.coverage, _covered(row, seen), seen.now_at)
     reached = coverage if drawn is row else ask(query.coverage, _covered(drawn, seen), seen.now_at)
     ((_, verdict),) = entries.judged((drawn,), seen.now_at)
-    span = _drawn(row, seen)
+    span, skipped = _drawn(row, seen), paging.skipped(len(row.ticks), ROWS)
+    listed = row.ticks[::-1][skipped : skipped + ROWS]
     return render_template(
         "schedules/entry.html",
         row=row,
         verdict=verdict,
         slots=(slots, sorted(SLOTS)),
         drawn=drawn,
+        listed=listed,
+        skipped=skipped,
+        pages=paging.beside(skipped, len(row.ticks), ROWS),
         clause=recorded.clause(reached, seen),
         callouts=callouts.of_findings(row.findings, is_on_entry=True),
         worth=evidence.worth(row.evidence),
         chart=dues.chart(row.ticks, span, seen),
         durations=durations.chart(row.ticks, span, row.settings.max_runtime_s if row.settings else None, seen),
         stripes=charts.stripes(span, coverage, seen.zone, seen.now_at),
-        notes=due_notes.of_ticks(row, row.ticks, seen),
+        notes=due_notes.of_ticks(row, listed, seen),
         spread=dues.spread(row.ticks),
         history=ask(query.schedule_history, name, seen.now_at),
         next_dues=_next_dues(row),

@@ -1,7 +1,7 @@
 """Addresses: this page with other parameters, and each thing's own page. The query string holds all state."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import quote, urlencode
 
 from flask import g, request, url_for
@@ -65,6 +65,12 @@ def task(task_id: str) -> str:
     return _of_name("task.page", "task.by_parameter", task_id, "id")
 
 
+def tasks() -> Callable[[str], str]:
+    """`task`, for a list that has thousands of them."""
+    stem, rest = _around("task.page")
+    return lambda task_id: f"{stem}{task_id}{rest}" if _PLAIN.fullmatch(task_id) else task(task_id)
+
+
 def schedule(name: str) -> str:
     """The page of a schedule entry. A name that is a page of its own under `/schedules` is a parameter."""
     if name in _PAGES_OF_SCHEDULES:
@@ -98,15 +104,18 @@ def failure_group(fingerprint: str, **changes: str | int | None) -> str:
 
 
 def _of_name(endpoint: str, fallback: str, name: str, parameter: str) -> str:
+    if _PLAIN.fullmatch(name):
+        stem, rest = _around(endpoint)
+        return f"{stem}{name}{rest}"
     name = name.encode("utf-8", "replace").decode("utf-8")
     if any(part in ("", ".", "..") for part in name.split("/")):
         return to(fallback, **{parameter: name})
     stem, rest = _around(endpoint)
-    return f"{stem}{name if _PLAIN.fullmatch(name) else quote(name, safe=':,*@')}{rest}"
+    return f"{stem}{quote(name, safe=':,*@')}{rest}"
 
 
 def _around(endpoint: str) -> tuple[str, str]:
-    """What stands before and after the name in each such address of this page; a list has thousands of them."""
+    """What stands before and after the name in each such address of this page."""
     found: dict[str, tuple[str, str]] = g.setdefault("around", {})
     if endpoint not in found:
         found[endpoint] = url_for(endpoint, name="-")[:-1], _address("", _carried())

@@ -31,9 +31,7 @@ def page() -> str:
         return render_template("setup.html", checks=setup.checks(status, (), (), 0))
     groups = ask(query.failure_groups, span.asked, parts=24)
     workers = moments.workers_seen()
-    rows = ask(query.schedules, seen.now_at, ticks=30, at=seen.at, by_minute=True)
-    # What is wrong with beat is told as it is known today.
-    findings = ask(query.findings_of, rows, seen.now_at) if seen.at is None else []
+    rows, findings = entries.asked(seen, 30)
     judged = _judged(entries.with_findings(rows, findings), seen)
     found = problems.find(status, proof, groups, workers, judged, findings, seen)
     return render_template(

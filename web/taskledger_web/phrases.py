@@ -17,7 +17,8 @@ def when(at: int | None, *, precise: bool = False) -> Markup:
     exact = times.iso(at, seen.zone)
     title = f"{exact} · {times.ago(at, seen.now_at)}"
     shown = times.absolute(at, seen.zone, seen.now_at, precise=precise)
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(exact, title, shown)
+    # A list has hundreds; all of it is our own text.
+    return Markup(f'<time datetime="{exact}" title="{title}">{shown}</time>')  # noqa: S704
 
 
 def when_full(at: int) -> Markup:

@@ -81,6 +81,7 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
     "moved": links.moved,
     "to": links.to,
     "task_link": links.task,
+    "task_links": links.tasks,
     "schedule_link": links.schedule,
     "due_link": links.due_time,
     "group_link": links.failure_group,

@@ -14,7 +14,7 @@ from taskledger_web import (
     entries,
     entry,
     evidence,
-    links,
+    paging,
     recorded,
     schedule_timeline,
     setup,
@@ -35,15 +35,13 @@ ENTRIES = 50
 def page() -> str:
     """All entries, those with problems first."""
     seen, slots = view(), _slots()
-    rows = ask(query.schedules, seen.now_at, ticks=slots, at=seen.at, by_minute=True)
-    # What is wrong with beat is told as it is known today.
-    findings = ask(query.findings_of, rows, seen.now_at) if seen.at is None else []
+    rows, findings = entries.asked(seen, slots)
     asked = verdict_filter.read(request.args.get("verdict", ""), request.args.get("entry", ""))
     everything = entries.judged(entries.with_findings(rows, findings), seen.now_at)
     chosen = verdict_filter.chosen(everything, asked)
     is_timeline = request.args.get("view") == "timeline"
     size = schedule_timeline.ENTRIES if is_timeline else ENTRIES
-    skipped = _skipped(len(chosen), size)
+    skipped = paging.skipped(len(chosen), size)
     shown = chosen[skipped : skipped + size]
     coverage = ask(query.coverage, _covered(rows, seen), seen.now_at)
     return render_template(
@@ -55,7 +53,7 @@ def page() -> str:
         asked=asked,
         chips=verdict_filter.chips(everything, asked),
         slots=(slots, SLOTS),
-        pages=_pages(skipped, len(chosen), size),
+        pages=paging.beside(skipped, len(chosen), size),
         problems=sum(verdict.problems for _, verdict in everything),
         sources=entries.sources(rows),
         clause=recorded.clause(coverage, seen),
@@ -89,23 +87,9 @@ def _slots() -> int:
     return next((slots for slots in SLOTS if str(slots) == asked), SLOTS[0])
 
 
-def _skipped(number: int, size: int) -> int:
-    """How many entries come before this page; the last page where there are not so many."""
-    asked = request.args.get("skip", "")
-    wanted = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 7 else 0
-    return min(wanted, max(number - 1, 0)) // size * size
-
-
-def _pages(skipped: int, number: int, size: int) -> tuple[str | None, str | None]:
-    """The addresses of the entries before these, and of those after them."""
-    before = links.moved(skip=skipped - size or None) if skipped else None
-    return before, links.moved(skip=skipped + size) if skipped + size < number else None
-
-
 def _covered(rows: Sequence[ScheduleRow], seen: View) -> Span:
     """From the first due time shown until now."""
-    dues = [tick.due_at for row in rows for tick in row.ticks]
-    first = min(dues, default=seen.now_at - 1)
+    first = min((row.ticks[0].due_at for row in rows if row.ticks), default=seen.now_at - 1)
     return Span(min(first, seen.now_at - 1), seen.now_at)
 
 

@@ -3,13 +3,15 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from operator import itemgetter
+from typing import NamedTuple
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from taskledger.ledger.answers import ScheduleRow, TickRow
 from taskledger_web import times
-from taskledger_web.text import visible
+from taskledger_web.text import markup
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,7 @@ OUTCOME_WORDS = {
 ACKNOWLEDGED = Mark("acknowledged", "Acknowledged", 1, "sent", "tick")
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """What one mark stands for: a due time, or all of a minute (minutes.py), and the task it leads to."""
 
     at: int
@@ -104,8 +105,7 @@ class Slot:
     task_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A mark in its place: x and y in pixels, what it says, and the task it leads to."""
 
     x: int
@@ -113,6 +113,11 @@ class Place:
     mark: Mark
     title: str
     task_id: str | None
+
+
+#: what ticks of one mark share: fire, outcome, flags, whether it is acknowledged
+Kind = tuple[str, str | None, tuple[str, ...], bool]
+_KIND = itemgetter(*map(TickRow._fields.index, ("fire", "outcome", "flags", "is_acknowledged")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,8 @@ class Verdict:
     sentence: str
     #: how many due times are missed, failed, late or not sent
     problems: int
+    #: what there is among the due times, those to come included
+    kinds: frozenset[Kind] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +145,17 @@ class Strip:
 PITCH, LINE, TALL = 11, 27, 22
 #: marks of one line: 30 due times and three that are still to come fit a phone
 PER_LINE = 33
+
+
+def _kinds(row: ScheduleRow) -> Counter[Kind]:
+    """How many due times there are of each kind: of dozens most are alike, and a list has ten thousand."""
+    return Counter(map(_KIND, row.ticks))
+
+
+def mark_of_kind(kind: Kind) -> Mark:
+    """As `mark_of`, for all ticks of a kind."""
+    fire, outcome, flags, _ = kind
+    return mark_of_facts(fire, outcome, is_twice=not TWICE.isdisjoint(flags))
 
 
 def mark_of(tick: TickRow) -> Mark:
@@ -182,10 +200,10 @@ def drawn(strip: Strip, link: Callable[[str], str]) -> Markup:
 def _drawn(place: Place, link: Callable[[str], str]) -> str:
     y = f' y="{place.y}"' if place.y else ""
     use = f'<use href="#k-{place.mark.symbol}" x="{place.x}"{y} width="9" height="22"/>'
-    inside = f"<title>{escape(visible(place.title))}</title>{use}"
+    inside = f"<title>{markup(place.title)}</title>{use}"
     if place.task_id is None:
         return f'<g role="img">{inside}</g>'
-    return f'<a href="{escape(visible(link(place.task_id)))}" tabindex="-1">{inside}</a>'
+    return f'<a href="{markup(link(place.task_id))}" tabindex="-1">{inside}</a>'
 
 
 def _places(slots: Sequence[Slot], spare: int, size: int, when: Callable[[int], str]) -> Iterator[Place]:
@@ -196,18 +214,34 @@ def _places(slots: Sequence[Slot], spare: int, size: int, when: Callable[[int], 
 
 def describe(tick: TickRow) -> str:
     """Both facts in words, with the lateness and the note."""
-    parts = [FIRE_WORDS.get(tick.fire, tick.fire)]
-    if tick.lateness_s is not None and tick.fire == "late":
-        parts[0] += f" by {times.duration(tick.lateness_s)}"
-    if TWICE.intersection(tick.flags):
+    late_s = tick.lateness_s if tick.fire == "late" else None
+    is_twice = not TWICE.isdisjoint(tick.flags)
+    return _described(tick.fire, late_s, is_twice, tick.outcome, tick.is_final, tick.is_acknowledged, tick.note)
+
+
+# A note may be long: few are held.
+@lru_cache(maxsize=512)
+def _described(
+    fire: str,
+    late_s: float | None,
+    is_twice: bool,
+    outcome: str | None,
+    is_final: bool,
+    is_acknowledged: bool,
+    note: str | None,
+) -> str:
+    parts = [FIRE_WORDS.get(fire, fire)]
+    if late_s is not None:
+        parts[0] += f" by {times.duration(late_s)}"
+    if is_twice:
         parts.append("sent more than once")
-    if tick.outcome is not None:
-        parts.append(OUTCOME_WORDS.get(tick.outcome, tick.outcome))
-    if not tick.is_final and tick.fire != "pending":
+    if outcome is not None:
+        parts.append(OUTCOME_WORDS.get(outcome, outcome))
+    if not is_final and fire != "pending":
         parts.append("not final yet")
-    if tick.is_acknowledged:
+    if is_acknowledged:
         parts.append("acknowledged")
-    return ", ".join(part for part in (*parts, tick.note) if part)
+    return ", ".join(part for part in (*parts, note) if part)
 
 
 def verdict(row: ScheduleRow) -> Verdict:
@@ -215,15 +249,20 @@ def verdict(row: ScheduleRow) -> Verdict:
 
     What somebody acknowledged is counted in the sentence, and decides nothing.
     """
-    past = [tick for tick in row.ticks if tick.fire != "pending"]
-    if not past:
-        return Verdict(MARKS["pending"], "Nothing was due yet" if row.enabled else "Switched off", 0)
-    marks = [(ACKNOWLEDGED if tick.is_acknowledged else mark_of(tick)) for tick in past]
-    worst = max(marks, key=lambda mark: mark.rank)
+    found = _kinds(row)
+    latest = next((tick for tick in reversed(row.ticks) if tick.fire != "pending"), None)
+    if latest is None:
+        said = "Nothing was due yet" if row.enabled else "Switched off"
+        return Verdict(MARKS["pending"], said, 0, frozenset(found))
+    counts, known = Counter[str](), Counter[str]()
+    for kind, number in found.items():
+        if kind[0] != "pending":
+            (known if kind[3] else counts)[mark_of_kind(kind).symbol] += number
+    worst = max((MARKS[symbol] for symbol in counts), key=lambda mark: mark.rank, default=ACKNOWLEDGED)
     # Without a problem the latest due time decides: what was not known long ago is told in the sentence.
-    decisive = worst if is_bad(worst) else marks[-1]
-    counts = Counter(mark_of(tick).symbol for tick in past)
-    return Verdict(decisive, _sentence(row, counts, len(marks)), sum(map(is_bad, marks)))
+    decisive = worst if is_bad(worst) else ACKNOWLEDGED if latest.is_acknowledged else mark_of(latest)
+    problems = sum(number for symbol, number in counts.items() if is_bad(MARKS[symbol]))
+    return Verdict(decisive, _sentence(row, counts + known, known.total()), problems, frozenset(found))
 
 
 def is_bad(mark: Mark) -> bool:
@@ -231,14 +270,14 @@ def is_bad(mark: Mark) -> bool:
     return mark.rank >= MARKS["late"].rank
 
 
-def _sentence(row: ScheduleRow, counts: Counter[str], total: int) -> str:
+def _sentence(row: ScheduleRow, counts: Counter[str], known: int) -> str:
+    total = counts.total()
     told = sorted((MARKS[symbol] for symbol in counts if symbol != "ontime"), key=lambda mark: -mark.rank)
     if not told:
         return f"All {total} on time" if total > 1 else "On time"
     words = ", ".join(f"{COUNTED.get(mark.symbol, mark.text.lower())} {counts[mark.symbol]}" for mark in told)
     longest = max((tick.lateness_s or 0 for tick in row.ticks if tick.fire == "late"), default=0)
     late = f" (up to {times.duration(longest)})" if longest else ""
-    known = sum(tick.is_acknowledged for tick in row.ticks)
     return f"{words[:1].upper()}{words[1:]} of {total}{late}{f'; {known} acknowledged' if known else ''}"
 
 
@@ -249,8 +288,9 @@ def in_a_row(row: ScheduleRow) -> tuple[TickRow, ...]:
     """
     bad: list[TickRow] = []
     # What is overdue may still come, and says nothing yet.
-    for tick in reversed([tick for tick in row.ticks if tick.fire not in ("pending", "overdue")]):
-        if tick.fire not in ("missed", "failed_to_send") or tick.is_acknowledged:
+    for tick in reversed(row.ticks):
+        if tick.fire in ("missed", "failed_to_send") and not tick.is_acknowledged:
+            bad.append(tick)
+        elif tick.fire not in ("pending", "overdue"):
             break
-        bad.append(tick)
     return tuple(reversed(bad))

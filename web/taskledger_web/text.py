@@ -4,11 +4,13 @@ import re
 import unicodedata
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 #: categories that draw nothing or change how their neighbours are drawn: control, format, surrogate, separators
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _LIKELY = re.compile("[^\\x20-\\x7e\\n\\t]")
+#: what is neither unseen nor has a meaning in HTML
+_PLAIN = re.compile(r"[^\x00-\x1f\x7f-\U0010ffff&<>\"']*")
 #: letters that draw nothing although their category says letter
 _BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 #: repr(Retry("Retry(...)", error, when)), bare or with its class in front (celery/exceptions.py)
@@ -27,6 +29,11 @@ def visible(value: Any) -> Any:
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     return _LIKELY.sub(_escaped, value)
+
+
+def markup(value: str) -> str:
+    """Text as a template puts it into a page, for what is put together without one because there are thousands."""
+    return value if _PLAIN.fullmatch(value) else str(escape(visible(value)))
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -56,10 +56,8 @@ _MARKS = {"failed": "failed", "notreceived": "not_received"}
 def traits(pair: Judged) -> frozenset[str]:
     """Which of the choices an entry has, by its due times and its findings."""
     row, verdict = pair
-    # Of dozens of due times most are alike.
-    kinds = {(tick.fire, tick.outcome, tick.flags): tick for tick in row.ticks}
-    found = {flag for _, _, flags in kinds for flag in flags} | {fire for fire, _, _ in kinds}
-    found |= {_MARKS.get(strip.mark_of(tick).symbol, "") for tick in kinds.values()}
+    found = {flag for _, _, flags, _ in verdict.kinds for flag in flags} | {fire for fire, *_ in verdict.kinds}
+    found |= {_MARKS.get(strip.mark_of_kind(kind).symbol, "") for kind in verdict.kinds}
     if row.findings or verdict.mark.rank >= MARKS["late"].rank:
         found.add("not_ok")
     if row.last_fired_at is None and all(tick.fired_at is None for tick in row.ticks):

@@ -10,7 +10,7 @@ from taskledger.ledger.query.health import event_counts, quarantine_count, quara
 from taskledger.ledger.query.listening import clusters, coverage, recorders, recorders_at, status, stretches
 from taskledger.ledger.query.moment import heard_at, running_at
 from taskledger.ledger.query.queues import queues_at
-from taskledger.ledger.query.schedules import schedule, schedules
+from taskledger.ledger.query.schedules import schedule, schedules, schedules_and_findings
 from taskledger.ledger.query.tallies import MOST_AHEAD, due_ahead, tallies
 from taskledger.ledger.query.tasks import count_tasks, facets, histogram, task, tasks, tasks_like
 from taskledger.ledger.query.workers import worker, workers, workers_at
@@ -47,6 +47,7 @@ __all__ = [
     "schedule",
     "schedule_history",
     "schedules",
+    "schedules_and_findings",
     "stats",
     "status",
     "stretches",

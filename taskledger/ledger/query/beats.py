@@ -41,6 +41,8 @@ def beats(ledger: Ledger, now_at: int) -> tuple[BeatRow, ...]:
         table = schema.beat_process.c
         newest = select(schema.beat_process).order_by(table.last_seen_at.desc(), table.id.desc()).limit(MOST_BEATS)
         rows = connection.execute(newest).all()
+        if not rows:
+            return ()
         lags = _lags(connection, [row.id for row in rows])
         heard = {key: facts.heard(connection, key) for key in {row.cluster_id for row in rows}}
         spans = {key: [] if one is None else one.spans for key, one in heard.items()}

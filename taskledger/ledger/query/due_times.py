@@ -1,7 +1,5 @@
 """The due times of one entry in a span, with all that is known of each; and from when on they are kept."""
 
-from typing import Any
-
 from sqlalchemy import Connection, func, select
 
 from taskledger.ledger import schedule_facts as facts
@@ -12,8 +10,7 @@ from taskledger.ledger.engine import Ledger
 from taskledger.ledger.schedule_facts import Heard
 from taskledger.ledger.schedule_judge import TASKS_PRUNED
 from taskledger.ledger.schedule_runs import with_run_flags
-from taskledger.ledger.schedule_ticks import Outcomes, final, final_at, notes_of, with_tasks
-from taskledger.states import State
+from taskledger.ledger.schedule_ticks import Final, Outcomes, final, final_at, notes_of, raw, revoked_of, with_tasks
 from taskledger.verdicts import RECEIVE_WITHIN_S
 
 
@@ -34,16 +31,14 @@ def due_times(
             return ()
         entry_id, cluster_id = found
         rows = _rows(connection, entry_id, span, at, limit, skip)
-        revoked = [(cluster_id, one.task_id) for one in rows if one.state == State.REVOKED]
+        revoked = [(cluster_id, task_id) for task_id in revoked_of(rows)]
         heard = facts.heard(connection, cluster_id) or Heard([], 0)
         heard = heard if at is None else schedule_then.heard_at(heard, at)
         outcomes = Outcomes(notes_of(connection, revoked, at), min(now_at, heard.until_at), heard.spans)
         within_s = row.settings.receive_within_s if row.settings else None
         errors = _errors(connection, entry_id, span)
-        ticks = [
-            final(one, cluster_id, outcomes, within_s or RECEIVE_WITHIN_S, errors.get(one.fired_at)) for one in rows
-        ]
-        ticks = tick_notes.marked(ticks, entry_id, tick_notes.acknowledged(connection, [entry_id], at))
+        ticks = [final(one, cluster_id, outcomes, within_s or RECEIVE_WITHIN_S, errors.get(one[4])) for one in rows]
+        ticks = tick_notes.marked(ticks, tick_notes.acknowledged(connection, [entry_id], at).get(entry_id))
         most_s = row.settings.max_runtime_s if row.settings else None
         return tuple(ticks if at is not None else with_run_flags(connection, cluster_id, ticks, most_s, now_at))
 
@@ -69,13 +64,13 @@ def _entry(connection: Connection, ledger: Ledger, row: ScheduleRow) -> tuple[in
     return None
 
 
-def _rows(connection: Connection, entry_id: int, span: Span, at: int | None, limit: int, skip: int) -> list[Any]:
+def _rows(connection: Connection, entry_id: int, span: Span, at: int | None, limit: int, skip: int) -> list[Final]:
     tick, entry = schema.tick, schema.schedule_entry
     mine = select(tick, entry.c.cluster_id).join(entry, entry.c.id == tick.c.entry_id)
     mine = mine.where(tick.c.entry_id == entry_id, tick.c.due_at >= span.from_at, tick.c.due_at < span.to_at)
     newest = mine.where(*final_at(at)).order_by(tick.c.due_at.desc()).limit(limit).offset(skip)
-    rows = connection.execute(with_tasks(newest.subquery("ticks"), at, is_whole=True)).all()
-    return sorted(rows, key=lambda row: row.due_at)
+    rows = raw(connection.execute(with_tasks(newest.subquery("ticks"), at, is_whole=True)))
+    return sorted(rows, key=lambda row: row[1])
 
 
 def _errors(connection: Connection, entry_id: int, span: Span) -> dict[int, str]:
