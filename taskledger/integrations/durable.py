@@ -11,13 +11,16 @@ workers. Works in every pool, because it sits in the one place that all of Celer
 `EventDispatcher._publish` (celery/events/dispatcher.py), single events and batches, workers and clients alike.
 
 It never breaks the app: an event that cannot be appended is published as before, and after a failure no further
-attempt is made for a while.
+attempt is made for a while. What was missed meanwhile is kept, within bounds, and appended as soon as that works
+again: a Redis that was slow for a moment costs the stream nothing.
 """
 
 import logging
 import os
 import time
-from typing import Any
+from collections import deque
+from itertools import islice
+from typing import Any, NamedTuple
 
 from celery._state import _get_active_apps, connect_on_app_finalize
 from kombu.serialization import dumps
@@ -39,6 +42,8 @@ HEADER = "taskledger-stream"
 TIMEOUT_S = 0.25
 #: seconds without a further attempt, after the first failure and at most
 FIRST_REST_S, LONGEST_REST_S = 1.0, 30.0
+#: bytes of bodies that are kept until they can be appended, and messages of them that go with one event
+KEPT_BYTES, AT_ONCE = 4 * 1024 * 1024, 100
 
 
 def install(app: Any) -> None:
@@ -94,6 +99,13 @@ class Durable:
         return super()._publish(event, producer, routing_key, *args, **options)  # type: ignore[misc]
 
 
+class Message(NamedTuple):
+    """What is to be appended, and the name of the stream without the channel's prefix."""
+
+    stream: str
+    fields: dict[str, Any]
+
+
 class Appender:
     """The connection that appends, one for each app and process; opened with the first event."""
 
@@ -105,35 +117,56 @@ class Appender:
         self._is_of_no_use = False
         self._rest_until_s = 0.0
         self._rest_s = FIRST_REST_S
-        self._missed = 0
+        self._kept: deque[Message] = deque()
+        self._kept_bytes = self._missed = 0
+        self._is_in_trouble = False
 
     def append(self, event: Any, serializer: Any, producer: Any, exchange: str) -> str | None:
         """The stream's key when the event is in it; None when it is not, for whatever reason. Never raises."""
         if self._is_of_no_use:
             return None
-        if time.monotonic() < self._rest_until_s:
-            self._missed += 1
-            return None
         try:
-            key = self._append(event, serializer, producer, exchange)
+            self._keep(event, serializer, exchange)
+            if time.monotonic() < self._rest_until_s:
+                return None
+            return self._append_kept(producer)
         except Exception as error:  # noqa: BLE001 - the app must go on, whatever happens here
             self._rest(error)
             return None
-        if self._missed:
-            log.warning("events are appended again; %d messages were only published", self._missed)
-            self._missed, self._rest_s = 0, FIRST_REST_S
-        return key
 
-    def _append(self, event: Any, serializer: Any, producer: Any, exchange: str) -> str | None:
-        conf = self._app.conf
-        client = self._connected(producer)
-        if client is None:
-            return None
+    def _keep(self, event: Any, serializer: Any, exchange: str) -> None:
+        """Put it behind what waits; if that is too much, the oldest was published and no more."""
         content_type, encoding, body = dumps(event, serializer=serializer)
-        key = f"{self._prefix}{conf.get(NAME_SETTING) or stream_name(exchange)}"
         fields = {"body": body, "content-type": content_type, "content-encoding": encoding}
-        client.xadd(key, fields, maxlen=int(conf.get(LENGTH_SETTING) or DEFAULT_LENGTH), approximate=True)
-        return key
+        self._kept.append(Message(self._app.conf.get(NAME_SETTING) or stream_name(exchange), fields))
+        self._kept_bytes += len(body)
+        while self._kept_bytes > KEPT_BYTES:
+            self._kept_bytes -= len(self._kept.popleft().fields["body"])
+            self._missed += 1
+
+    def _append_kept(self, producer: Any) -> str | None:
+        """The key where the newest is now; None when others had to go first, or when there is no stream here."""
+        client = self._connected(producer)
+        if client is None or not self._kept:
+            return None
+        messages = list(islice(self._kept, AT_ONCE))
+        length = int(self._app.conf.get(LENGTH_SETTING) or DEFAULT_LENGTH)
+        with client.pipeline(transaction=False) as pipeline:
+            for stream, fields in messages:
+                pipeline.xadd(f"{self._prefix}{stream}", fields, maxlen=length, approximate=True)
+            pipeline.execute()
+        # An answer that came too late leaves them here: appended twice they are the same events all the same.
+        for _ in messages:
+            self._kept_bytes -= len(self._kept.popleft().fields["body"])
+        if self._kept:
+            return None
+        self._recover()
+        return f"{self._prefix}{messages[-1].stream}"
+
+    def _recover(self) -> None:
+        if self._is_in_trouble:
+            log.warning("events are appended again; %d messages were only published", self._missed)
+        self._missed, self._rest_s, self._is_in_trouble = 0, FIRST_REST_S, False
 
     def _connected(self, producer: Any) -> Any:
         """The client; None where there can be none."""
@@ -141,17 +174,22 @@ class Appender:
             return self._client
         if producer.connection.transport.driver_type != "redis":
             self._is_of_no_use = True
+            self._kept.clear()
             log.info("the broker is not Redis: its events are published as ever, and no stream is written")
             return None
+        if self._pid not in (0, os.getpid()):
+            # What waits in the process that we were forked from is its to append.
+            while len(self._kept) > 1:
+                self._kept_bytes -= len(self._kept.popleft().fields["body"])
         self._client = _connect(producer.channel)
         self._prefix = getattr(producer.channel, "global_keyprefix", "") or ""
         self._pid = os.getpid()
         return self._client
 
     def _rest(self, error: Exception) -> None:
-        if not self._missed:
-            log.warning("events are only published, not appended to a stream: %s: %s", type(error).__name__, error)
-        self._missed += 1
+        if not self._is_in_trouble:
+            log.warning("events are not appended to the stream for now: %s: %s", type(error).__name__, error)
+        self._is_in_trouble = True
         self._rest_until_s = time.monotonic() + self._rest_s
         self._rest_s = min(self._rest_s * 2, LONGEST_REST_S)
         # The app may have moved on to another server of its list.
