@@ -97,6 +97,8 @@ class TickRow(NamedTuple):
     #: seconds in the queue, and running
     wait_s: float | None = None
     runtime_s: float | None = None
+    #: somebody said that what went wrong is known
+    is_acknowledged: bool = False
 
     @property
     def is_sent(self) -> bool:
@@ -144,6 +146,8 @@ class ScheduleRow:
     #: the newest send that is known, whether a due time explains it or not
     last_fired_at: Micros | None = None
     last_task_id: str | None = None
+    #: it is due more than once a minute, so that a mark each would say little
+    is_by_minute: bool = False
 
 
 @dataclass(frozen=True, slots=True)

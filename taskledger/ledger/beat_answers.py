@@ -87,6 +87,36 @@ class BeatRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TickNote:
+    """A remark on a due time. `acknowledges`: True, False for one that takes that back, None for a note alone."""
+
+    text: str
+    author: str
+    acknowledges: bool | None
+    created_at: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many due times of an entry in a stretch of time came to the same: words as of a TickRow."""
+
+    cluster: str
+    entry: str
+    #: where the stretch begins
+    from_at: Micros
+    fire: str
+    #: None: nothing fired, or there are so many that it was not looked at
+    outcome: str | None
+    flags: tuple[str, ...]
+    number: int
+    #: the first and the last of them
+    first_at: Micros
+    last_at: Micros
+    #: of a single one
+    task_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One field of a definition that changed: as it was and as it became, in words; None: was not there."""
 

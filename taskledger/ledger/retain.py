@@ -249,10 +249,11 @@ def _of_entries(connection: Connection, before_at: int) -> Iterator[_Rows]:
         old = and_(tick.entry_id == entry_id, tick.due_at < min(before_at, last.due_at))
         yield _Rows("ticks", schema.tick, old)
     failure, due, count = schema.send_failure.c, schema.explicit_due.c, schema.tick_count.c
-    extra = schema.extra_fire.c
+    extra, said = schema.extra_fire.c, schema.tick_note.c
     for entry_id in entry_ids:
         yield _Rows("fires", schema.fire, and_(fire.entry_id == entry_id, fire.fired_at < before_at))
         yield _Rows("send_failures", schema.send_failure, and_(failure.entry_id == entry_id, failure.at < before_at))
+        yield _Rows("notes", schema.tick_note, and_(said.entry_id == entry_id, said.due_at < before_at))
         yield _Rows("fires", schema.extra_fire, and_(extra.entry_id == entry_id, extra.at < before_at))
         yield _Rows("ticks", schema.explicit_due, and_(due.entry_id == entry_id, due.due_at < before_at))
         yield _Rows("counts", schema.tick_count, and_(count.entry_id == entry_id, count.day_at < before_at - DAY))

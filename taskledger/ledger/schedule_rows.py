@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, Select, and_, select, true
 
 from taskledger import crontabs
 from taskledger.crontabs import DAY, SECOND, Crontab
-from taskledger.ledger import dialects, schedule_then, schema, tick_counts
+from taskledger.ledger import dialects, schedule_minutes, schedule_then, schema, tick_counts, tick_notes
 from taskledger.ledger import schedule_facts as facts
 from taskledger.ledger import schedule_known as entries_of
 from taskledger.ledger.answers import ScheduleRow, TickRow
@@ -51,21 +51,38 @@ SILENCE = 60 * SECOND
 ADHERENCE = 30 * DAY
 
 
-def schedules(ledger: Ledger, now_at: int, *, ticks: int = 30, at: int | None = None) -> tuple[ScheduleRow, ...]:
+def schedules(
+    ledger: Ledger,
+    now_at: int,
+    *,
+    ticks: int = 30,
+    at: int | None = None,
+    by_minute: bool = False,
+    name: str | None = None,
+) -> tuple[ScheduleRow, ...]:
     """Every entry that a source has now, by name, each with its last `ticks` due times and up to 3 to come.
 
-    `at`, here and below: as of that moment, which is then `now_at`, by what was known of it.
+    `at`, here and below: as of that moment, which is then `now_at`, by what was known of it. `by_minute`: of what is
+    due more than once a minute, the due times of `ticks` minutes (schedule_minutes.py). `name`: only that one.
     """
     with ledger.read() as connection:
-        return rows_and_entries(connection, ledger.labels, now_at, ticks, at)[0]
+        return rows_and_entries(connection, ledger.labels, now_at, ticks, at, by_minute=by_minute, name=name)[0]
 
 
 def rows_and_entries(
-    connection: Connection, labels: Labels, now_at: int, ticks: int, at: int | None
+    connection: Connection,
+    labels: Labels,
+    now_at: int,
+    ticks: int,
+    at: int | None,
+    *,
+    by_minute: bool = False,
+    name: str | None = None,
 ) -> tuple[tuple[ScheduleRow, ...], Sequence[Known]]:
     """As `schedules`, and all entries that there are."""
-    asked = _asked(connection, now_at, ticks, at)
-    mine = [entry for entry in asked.entries if entry.latest.to_at is None]
+    asked = replace(_asked(connection, now_at, ticks, at), by_minute=by_minute)
+    current = (entry for entry in asked.entries if entry.latest.to_at is None)
+    mine = [entry for entry in current if name in (None, entry.name)]
     return _rows(connection, labels, mine, asked), asked.entries
 
 
@@ -93,6 +110,12 @@ class _Asked:
     at: int | None
     #: with the details of each tick
     is_whole: bool = False
+    #: of entries that are due more than once a minute, the due times of so many minutes
+    by_minute: bool = False
+
+    def a_slot(self, entry: Known) -> int:
+        """How many due times of an entry one mark may stand for."""
+        return schedule_minutes.per_minute(entry.latest.entry.schedule) if self.by_minute else 1
 
 
 def _asked(connection: Connection, now_at: int, limit: int, at: int | None) -> _Asked:
@@ -133,6 +156,7 @@ class _Found:
     adherence: Mapping[int, Adherence]
     newest: Mapping[int, Row[Any]]
     errors: Mapping[tuple[int, int], str]
+    acknowledged: Mapping[int, set[int]]
 
 
 def _rows(connection: Connection, labels: Labels, mine: Sequence[Known], asked: _Asked) -> tuple[ScheduleRow, ...]:
@@ -145,7 +169,7 @@ def _found(
     connection: Connection, labels: Labels, mine: Sequence[Known], clusters: Mapping[int, _Seen], asked: _Asked
 ) -> _Found:
     ids = [entry.id for entry in mine]
-    newest = final_ticks(connection, ids, asked.limit, asked.at, is_whole=asked.is_whole)
+    newest = _final_ticks(connection, mine, asked)
     is_open: dict[int, list[tuple[Verdict, str | None]]] = {}
     for key, seen in clusters.items():
         its = [entry for entry in mine if entry.cluster_id == key]
@@ -164,13 +188,26 @@ def _found(
         tick_counts.adherence(connection, ids, asked.now_at - ADHERENCE + DAY, asked.at),
         _newest_fires(connection, ids, asked.at),
         _errors(connection, ids) if asked.is_whole else {},
+        tick_notes.acknowledged(connection, ids, asked.at),
     )
 
 
+def _final_ticks(connection: Connection, mine: Sequence[Known], asked: _Asked) -> dict[int, list[Final]]:
+    """One question for each number of due times that is asked of some entries: for all of them the same, as a rule."""
+    limits: dict[int, list[int]] = {}
+    for entry in mine:
+        limits.setdefault(schedule_minutes.ticks_of(asked.limit, asked.a_slot(entry)), []).append(entry.id)
+    found: dict[int, list[Final]] = {}
+    for limit, ids in limits.items():
+        found |= final_ticks(connection, ids, limit, asked.at, is_whole=asked.is_whole)
+    return found
+
+
 def _row(entry: Known, seen: _Seen, found: _Found, asked: _Asked) -> ScheduleRow:
-    past = _past(entry, found, asked)
-    dues = _future(entry, past, seen.now_at, MORE_FUTURE if asked.is_whole else FUTURE)
-    future = [TickRow(at, "pending", None, None, None, None, is_final=False, note=None) for at in dues[:FUTURE]]
+    past, a_slot = _past(entry, found, asked), asked.a_slot(entry)
+    dues = due_next(entry, past, seen.now_at, MORE_FUTURE if asked.is_whole else FUTURE * a_slot)
+    coming = dues[: FUTURE * a_slot]
+    future = [TickRow(at, "pending", None, None, None, None, is_final=False, note=None) for at in coming]
     late = sorted([tick.lateness_s for tick in past if tick.lateness_s is not None and tick.fire != "failed_to_send"])
     ran = [tick.runtime_s for tick in past if tick.runtime_s is not None] if asked.is_whole else []
     last = next((tick for tick in reversed(past) if tick.fired_at is not None and tick.fire != "failed_to_send"), None)
@@ -202,6 +239,7 @@ def _row(entry: Known, seen: _Seen, found: _Found, asked: _Asked) -> ScheduleRow
         runtime_p50_s=median(ran) if ran else None,
         last_fired_at=last_fired[0],
         last_task_id=last_fired[1],
+        is_by_minute=schedule_minutes.per_minute(definition.schedule) > 1,
     )
 
 
@@ -211,9 +249,22 @@ def _in_words(definition: Definition) -> tuple[str, str]:
 
 
 def _past(entry: Known, found: _Found, asked: _Asked) -> list[TickRow]:
-    is_open = found.open.get(entry.id, ())[-asked.limit :]
+    a_slot = asked.a_slot(entry)
+    limit = schedule_minutes.ticks_of(asked.limit, a_slot)
+    is_open = found.open.get(entry.id, ())[-limit:]
     rows = found.final.get(entry.id, ())
-    rows = rows[max(0, len(rows) + len(is_open) - asked.limit) :]
+    rows = rows[max(0, len(rows) + len(is_open) - limit) :]
+    past = tick_notes.marked(_ticks(entry, rows, is_open, found, asked), found.acknowledged.get(entry.id))
+    return past if a_slot == 1 else schedule_minutes.of_last(past, asked.limit)
+
+
+def _ticks(
+    entry: Known,
+    rows: Sequence[Final],
+    is_open: Sequence[tuple[Verdict, str | None]],
+    found: _Found,
+    asked: _Asked,
+) -> list[TickRow]:
     within_s = entry.settings.receive_within_s or RECEIVE_WITHIN_S
     key, outcomes, errors = entry.cluster_id, found.outcomes[entry.cluster_id], found.errors
     still_open = (unsettled(verdict, note, key, found.tasks, outcomes, within_s) for verdict, note in is_open)
@@ -280,7 +331,7 @@ def _errors(connection: Connection, entry_ids: Sequence[int]) -> dict[tuple[int,
     }
 
 
-def _future(entry: Known, past: Sequence[TickRow], now_at: int, number: int) -> list[int]:
+def due_next(entry: Known, past: Sequence[TickRow], now_at: int, number: int) -> list[int]:
     """The next due times, as far as they follow from the definition."""
     version = entry.latest
     definition, schedule = version.entry, version.entry.schedule

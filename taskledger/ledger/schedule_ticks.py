@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Row, Select, and_, select, true
+from sqlalchemy import ColumnElement, Connection, CursorResult, Row, Select, and_, func, select, true
 
 from taskledger.crontabs import SECOND
 from taskledger.ledger import dialects, schema, then
@@ -33,8 +33,8 @@ _REVOKED = int(State.REVOKED)
 _SAID = ("entry_id", "due_at", "fire", "flags", "fired_at", "task_id", "note", "evidence")
 _DUE_AT = itemgetter(1)
 _TIMES = ("received_at", "started_at", "ended_at", "wait_s", "runtime_s")
-#: what a list does not ask for: the error, and the times of the task
-_NOTHING = (None,) * (1 + len(_TIMES))
+#: what a list does not ask for: the error, and the times of the task; and what it adds later: that it is acknowledged
+_NOTHING = (*((None,) * (1 + len(_TIMES))), False)
 
 
 class Outcomes:
@@ -64,15 +64,15 @@ def final_ticks(
     found: dict[int, list[Final]] = defaultdict(list)
     for chunk in dialects.chunks(entry_ids):
         newest = _newest(connection, chunk, limit if at is None else limit + 1, at)
-        question = _with_tasks(newest, at, is_whole=is_whole)
-        for row in _raw(connection.execute(question)):
+        question = with_tasks(newest, at, is_whole=is_whole)
+        for row in raw(connection.execute(question)):
             found[row[0]].append(row)
     for rows in found.values():
         rows.sort(key=_DUE_AT)
     return found if at is None else {entry_id: rows[:-1] for entry_id, rows in found.items() if rows[:-1]}
 
 
-def _raw(result: CursorResult[Any]) -> Sequence[Final]:
+def raw(result: CursorResult[Any]) -> Sequence[Final]:
     """The rows as the driver has them: making ten thousand into SQLAlchemy's takes as long as asking for them."""
     with result:
         return result.cursor.fetchall() if result.cursor is not None else ()
@@ -96,7 +96,16 @@ def _newest(connection: Connection, entry_ids: Sequence[int], limit: int, at: in
     return select(tick, since.c.cluster_id).select_from(since.join(tick, mine)).subquery("ticks")
 
 
-def _with_tasks(ticks: Any, at: int | None, *, is_whole: bool) -> Select[Any]:
+def final_at(at: int | None) -> Iterator[ColumnElement[bool]]:
+    """What holds of ticks that are final, as of a moment: another was due by then; of all of them now."""
+    if at is not None:
+        tick, inner = schema.tick.c, schema.tick.alias("newest").c
+        newest = select(func.max(inner.due_at)).where(inner.entry_id == tick.entry_id, inner.due_at <= at)
+        yield tick.due_at < newest.correlate(schema.tick).scalar_subquery()
+
+
+def with_tasks(ticks: Any, at: int | None, *, is_whole: bool) -> Select[Any]:
+    """The ticks of a subquery with the states of their tasks; `is_whole`: and times."""
     task, tick = schema.task.c, ticks.c
     columns: list[Any] = [tick[name] for name in _SAID]
     its_task = and_(task.id == tick.task_id, task.cluster_id == tick.cluster_id)
@@ -175,7 +184,7 @@ def unsettled(
     became = None
     if task_id is not None and fired_at is not None:
         became = outcomes.of(cluster_id, task_id, None if task is None else task.state, fired_at, within_s)
-    times = [None] * len(_TIMES) if task is None else [getattr(task, name) for name in _TIMES]
+    times: list[Any] = [None] * len(_TIMES) if task is None else [getattr(task, name) for name in _TIMES]
     return TickRow(
         verdict.due_at, verdict.fire, became, fired_at, verdict.lateness_s, task_id, False, note, verdict.flags,
         verdict.source, verdict.error, *times,

@@ -455,6 +455,19 @@ note = _table(
     Index("ix_note_task_id", "task_id"),
 )
 
+#: remarks on due times; `acknowledges`: whether what went wrong is known from then on (false: taken back; null: a note)
+tick_note = _table(
+    "tick_note",
+    Column("id", Key, primary_key=True, autoincrement=True),
+    Column("entry_id", Integer, nullable=False),
+    Column("due_at", Moment, nullable=False),
+    Column("text", LongText, nullable=False),
+    Column("author", String(255), nullable=False),
+    Column("acknowledges", Boolean),
+    Column("created_at", Moment, nullable=False),
+    Index("ix_tick_note_entry_id_due_at", "entry_id", "due_at"),
+)
+
 #: positions of the ledger itself, such as the moment before which it was pruned
 mark = _table(
     "mark",

@@ -6,14 +6,14 @@ import threading
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import func, inspect, select
+from sqlalchemy import func, insert, inspect, select
 from stories import TASK, decoded, succeeded
 
 from taskledger.errors import SchemaAhead, SchemaBehind
 from taskledger.ledger import migrate, open_ledger
 from taskledger.ledger.query import task
 from taskledger.ledger.record import Batch, record
-from taskledger.ledger.schema import metadata, tick, tick_count
+from taskledger.ledger.schema import metadata, note, tick, tick_count, tick_note
 
 
 def tables(url):
@@ -71,6 +71,25 @@ def test_ticks_from_before_they_were_counted_are_counted(bare_database_url):
             (2, 20_000 * day, "late", 1),
         ]
         assert connection.scalar(select(func.count()).select_from(tick)) == 5
+
+
+def test_notes_find_the_due_times_that_were_there_before(bare_database_url):
+    """After the upgrade due times and notes on tasks are as they were, and a due time takes a note."""
+    migrate.upgrade(bare_database_url, "0004")
+    with open_ledger(bare_database_url) as ledger, ledger.write() as connection:
+        connection.exec_driver_sql("INSERT INTO tick (entry_id, due_at, version_id, fire) VALUES (1, 7, 1, 'missed')")
+        connection.execute(insert(note).values(task_id=TASK, text="seen", author="Ann", created_at=5))
+    migrate.upgrade(bare_database_url)
+
+    with open_ledger(bare_database_url) as ledger:
+        with ledger.write() as connection:
+            said = {"entry_id": 1, "due_at": 7, "text": "", "author": "Bob", "acknowledges": True, "created_at": 9}
+            connection.execute(insert(tick_note).values(said))
+        with ledger.read() as connection:
+            mine = tick.join(tick_note, tick.c.due_at == tick_note.c.due_at)
+            found = connection.execute(select(tick.c.fire, tick_note.c.acknowledges).select_from(mine)).all()
+            assert [tuple(row) for row in found] == [("missed", True)]
+            assert connection.scalars(select(note.c.text)).all() == ["seen"]
 
 
 def test_two_upgrades_at_once_do_not_race(bare_database_url):

@@ -328,11 +328,18 @@ def decoded(events: list[dict[str, Any]]) -> Iterator[Event | Malformed]:
         yield from decode(json.dumps(event).encode())
 
 
-def tell(ledger: Ledger, story: Story, *, holes: tuple[tuple[int, int], ...] = (), until_at: int | None = None) -> None:
+def tell(
+    ledger: Ledger,
+    story: Story,
+    *,
+    holes: tuple[tuple[int, int], ...] = (),
+    until_at: int | None = None,
+    entries: tuple[Entry, ...] = ENTRIES,
+) -> None:
     """Record a story, with a recorder that was listening all day but for the holes (each a from and a to)."""
     items = list(decoded(story.events))
     first = min(item.at for item in items if isinstance(item, Event)) - SECOND
-    keep_definitions(ledger, "default", "shop (beat_schedule)", ENTRIES, first)
+    keep_definitions(ledger, "default", "shop (beat_schedule)", entries, first)
     end = until_at if until_at is not None else story.now_at
     recorder = presence.begin(ledger, "vm", "0.1.0", first)
     edges = [first, *(edge for hole in holes for edge in hole), end]

@@ -23,6 +23,16 @@ from taskledger.schedules import Entry
 from taskledger_web import Site, create_app, view
 
 pytestmark = pytest.mark.browser
+PLACES = (
+    "schedules",
+    "schedules?slots=90",
+    "schedules?view=timeline",
+    "schedules/cleanup",
+    "schedules/cleanup?view=calendar",
+    "schedules/cleanup?day=2026-11-22",
+    "beats",
+    "schedules/dst",
+)
 Open = Callable[..., Any]
 Visit = Callable[..., FlaskClient]
 
@@ -300,7 +310,7 @@ def _picture(name: str) -> str:
 def test_the_list_reads_on_a_phone_and_without_script(private: Open) -> None:
     """At 390 pixels nothing scrolls sideways, and all of it works with scripts off."""
     with private(viewport={"width": 390, "height": 844}, java_script_enabled=False) as page:
-        for place in ("schedules", "schedules?slots=90", "schedules/cleanup", "beats", "schedules/dst"):
+        for place in PLACES:
             assert page.goto(place).status == 200
         page.goto("schedules")
         follow(page, page.locator(".filters a", has_text="Missed"))
@@ -308,12 +318,12 @@ def test_the_list_reads_on_a_phone_and_without_script(private: Open) -> None:
         expect(page.get_by_role("heading", level=1)).to_contain_text("cleanup")
         expect(page.locator(".strip").first).to_be_visible()
     with private(viewport={"width": 390, "height": 844}) as page:
-        for place in ("schedules", "schedules?slots=90", "schedules/cleanup", "beats", "schedules/dst"):
+        for place in PLACES:
             page.goto(place)
             assert (place, overflow(page) <= 0) == (place, True)
 
 
-@pytest.mark.parametrize("place", ["schedules", "schedules?slots=90", "schedules/cleanup", "beats", "schedules/dst"])
+@pytest.mark.parametrize("place", PLACES)
 def test_pages_of_schedules_are_light(private: Open, place: str) -> None:
     """1. Each page with all it loads is at most 60 kB over the wire, and says what the server's time went into."""
     with private() as page:
@@ -330,8 +340,8 @@ def test_pages_of_schedules_are_light(private: Open, place: str) -> None:
 def test_links_of_a_page_that_looks_back_are_not_dead(client: FlaskClient) -> None:
     """With a moment in the address each page of schedules and each of its links answers."""
     at = "2026-11-22T07:00:00Z"
-    for place in ("schedules", "schedules/cleanup", "beats", "schedules/dst"):
-        html = client.get(f"/{place}?at={at}").text
+    for place in PLACES:
+        html = client.get(f"/{place}{'&' if '?' in place else '?'}at={at}").text
         links = {link for link in re.findall(r'(?:href|src)="(/[^"#]*)', html) if not link.startswith("/assets")}
         assert links
         for link in sorted(links)[:60]:

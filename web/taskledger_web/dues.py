@@ -89,7 +89,7 @@ def spread(ticks: Sequence[TickRow]) -> Spread | None:
     counts = _counts(late)
     longest = max(counts)
     bars = [Bar(word, count, 100 * count / longest) for (_, word), count in zip(EDGES, counts, strict=True)]
-    return Spread(tuple(_trimmed(bars)), len(late), _at(late, 0.5), _at(late, 0.95), late[-1])
+    return Spread(tuple(_trimmed(bars)), len(late), at_rank(late, 0.5), at_rank(late, 0.95), late[-1])
 
 
 def _points(ticks: Sequence[TickRow], span: Span, seen: View) -> Iterator[Point]:
@@ -123,6 +123,6 @@ def _trimmed(bars: list[Bar]) -> list[Bar]:
     return bars[filled[0] : filled[-1] + 1]
 
 
-def _at(values: Sequence[float], share: float) -> float:
+def at_rank(values: Sequence[float], share: float) -> float:
     """The nearest rank: a value that occurred."""
     return values[max(-(-int(len(values) * share * 100) // 100) - 1, 0)]

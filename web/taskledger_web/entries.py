@@ -17,10 +17,10 @@ Judged = tuple[ScheduleRow, Verdict]
 
 
 def asked(seen: View, ticks: int) -> tuple[tuple[ScheduleRow, ...], list[FindingRow]]:
-    """All entries with so many due times, and the findings; what is wrong with beat is told as it is known today."""
+    """All entries with so many due times (or minutes), and the findings, of beat as it is known today."""
     if seen.at is None:
-        return ask(query.schedules_and_findings, seen.now_at, ticks=ticks)
-    return ask(query.schedules, seen.now_at, ticks=ticks, at=seen.at), []
+        return ask(query.schedules_and_findings, seen.now_at, ticks=ticks, by_minute=True)
+    return ask(query.schedules, seen.now_at, ticks=ticks, at=seen.at, by_minute=True), []
 
 
 def judged(rows: Iterable[ScheduleRow], now_at: int) -> list[Judged]:

@@ -10,10 +10,14 @@ from werkzeug.wrappers import Response as AnyResponse
 from taskledger.ledger import query, schedule_settings
 from taskledger.ledger.answers import ScheduleRow, Span
 from taskledger_web import (
+    calendars,
     callouts,
     charts,
     drawing,
+    due_lists,
+    due_notes,
     dues,
+    durations,
     entries,
     evidence,
     expectations,
@@ -29,17 +33,17 @@ from taskledger_web.view import View, view
 #: due times on the page of an entry, the first unless `slots` asks for another
 SLOTS = (90, 30, 300)
 #: due times of one page of their table: each is some twenty nodes, and all of them are on the strip
-ROWS = 20
+ROWS = 12
 
 
 def page(name: str) -> str:
-    """One entry with its due times."""
-    return _page(name, None)
+    """One entry with its due times; its calendar, or one of its days."""
+    return _shown(name)
 
 
 def by_parameter() -> str:
     """The same for names that no path can carry."""
-    return _page(request.args.get("name", ""), None)
+    return _shown(request.args.get("name", ""))
 
 
 def keep_settings() -> tuple[str, int] | AnyResponse:
@@ -56,25 +60,42 @@ def keep_settings() -> tuple[str, int] | AnyResponse:
 _UNHEARD = "No schedule entry of that name was ever read or recorded."
 
 
+def _shown(name: str) -> str:
+    day, due, is_month = request.args.get("day"), request.args.get("due"), request.args.get("view") == "calendar"
+    if day is None and due is None and not is_month:
+        return _page(name, None)
+    seen = view()
+    row = ask(query.schedule, name, seen.now_at, ticks=SLOTS[0], at=seen.at) or _missing(name, seen)
+    if due is not None:
+        return due_notes.page(row, due, seen)
+    return calendars.page(row, seen) if day is None else due_lists.page(row, day, seen)
+
+
 def _page(name: str, form: Form | None) -> str:
     seen, slots = view(), _slots()
     row = ask(query.schedule, name, seen.now_at, ticks=slots, at=seen.at) or _missing(name, seen)
+    drawn = _by_minute(row, slots, seen)
     coverage = ask(query.coverage, _covered(row, seen), seen.now_at)
-    ((_, verdict),) = entries.judged((row,), seen.now_at)
+    reached = coverage if drawn is row else ask(query.coverage, _covered(drawn, seen), seen.now_at)
+    ((_, verdict),) = entries.judged((drawn,), seen.now_at)
     span, skipped = _drawn(row, seen), paging.skipped(len(row.ticks), ROWS)
+    listed = row.ticks[::-1][skipped : skipped + ROWS]
     return render_template(
         "schedules/entry.html",
         row=row,
         verdict=verdict,
         slots=(slots, sorted(SLOTS)),
-        listed=row.ticks[::-1][skipped : skipped + ROWS],
+        drawn=drawn,
+        listed=listed,
         skipped=skipped,
         pages=paging.beside(skipped, len(row.ticks), ROWS),
-        clause=recorded.clause(coverage, seen),
+        clause=recorded.clause(reached, seen),
         callouts=callouts.of_findings(row.findings, is_on_entry=True),
         worth=evidence.worth(row.evidence),
         chart=dues.chart(row.ticks, span, seen),
+        durations=durations.chart(row.ticks, span, row.settings.max_runtime_s if row.settings else None, seen),
         stripes=charts.stripes(span, coverage, seen.zone, seen.now_at),
+        notes=due_notes.of_ticks(row, listed, seen),
         spread=dues.spread(row.ticks),
         history=ask(query.schedule_history, name, seen.now_at),
         next_dues=_next_dues(row),
@@ -86,6 +107,14 @@ def _page(name: str, form: Form | None) -> str:
         command=f"taskledger check beat --entry {shlex.quote(name)}",
         **drawing.common(seen),
     )
+
+
+def _by_minute(row: ScheduleRow, slots: int, seen: View) -> ScheduleRow:
+    """The entry with the due times of its strip and verdict: of so many minutes, if it is due more than once in one."""
+    if not row.is_by_minute:
+        return row
+    rows = ask(query.schedules, seen.now_at, ticks=slots, at=seen.at, by_minute=True, name=row.name)
+    return next((one for one in rows if one.cluster == row.cluster), row)
 
 
 def _missing(name: str, seen: View) -> NoReturn:

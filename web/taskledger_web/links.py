@@ -19,7 +19,7 @@ _PLACES = ("after", "before", "good")
 #: what may be as long as a search; every other parameter is a time, a number or a word
 _TEXTS = ("q", "good", "id", "name")
 #: what `/schedules/…` means beside an entry's name
-_PAGES_OF_SCHEDULES = ("dst", "settings")
+_PAGES_OF_SCHEDULES = ("dst", "settings", "notes")
 #: characters
 _LONGEST = 100
 _SAFE = ":,*/@"
@@ -76,6 +76,20 @@ def schedule(name: str) -> str:
     if name in _PAGES_OF_SCHEDULES:
         return to("schedules.by_parameter", name=name)
     return _of_name("schedules.entry", "schedules.by_parameter", name, "name")
+
+
+def due_list(name: str, day: str) -> str:
+    """The due times of an entry on one day, 2026-11-22."""
+    return _with(schedule(name), f"day={day}")
+
+
+def due_time(name: str, due_at: int) -> str:
+    """The page of one due time of an entry."""
+    return _with(schedule(name), f"due={due_at}")
+
+
+def _with(address: str, parameter: str) -> str:
+    return f"{address}{'&' if '?' in address else '?'}{parameter}"
 
 
 def worker(name: str) -> str:

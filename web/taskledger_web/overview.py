@@ -6,7 +6,7 @@ from flask import Blueprint, render_template
 
 from taskledger.ledger import query
 from taskledger.ledger.answers import Bucket, Coverage, RecorderStatus, ScheduleRow, Span, WorkerRow
-from taskledger_web import entries, histograms, links, moments, problems, proven, setup, strip, times
+from taskledger_web import entries, histograms, links, minutes, moments, problems, proven, setup, strip, times
 from taskledger_web.asking import ask
 from taskledger_web.entries import Judged
 from taskledger_web.span import Range
@@ -45,8 +45,8 @@ def page() -> str:
         judged=judged[:_MOST],
         more_schedules=max(len(judged) - _MOST, 0),
         checks=_open_checks(status, workers, len(judged), seen) if seen.at is None else (),
-        strip=lambda row: strip.strip(
-            row.ticks[-_FEW:], lambda at: times.absolute(at, seen.zone, seen.now_at), line=_FEW
+        strip=lambda row: strip.of_slots(
+            minutes.slots(row)[-_FEW:], lambda at: times.absolute(at, seen.zone, seen.now_at), line=_FEW
         ),
         marks=strip.MARKS,
         column_zone=times.zone_word(seen.zone, span.shown.from_at, span.shown.to_at),

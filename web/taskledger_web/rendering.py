@@ -83,6 +83,7 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
     "task_link": links.task,
     "task_links": links.tasks,
     "schedule_link": links.schedule,
+    "due_link": links.due_time,
     "group_link": links.failure_group,
     "worker_link": links.worker,
     "word_of_task": _word_of_task,

@@ -10,17 +10,19 @@ from taskledger.ledger.beat_answers import FindingRow
 from taskledger_web import (
     callouts,
     drawing,
+    due_notes,
     entries,
     entry,
     evidence,
     paging,
     recorded,
+    schedule_timeline,
     setup,
     verdict_filter,
 )
 from taskledger_web.asking import ask
 from taskledger_web.entries import Judged
-from taskledger_web.view import View, recorder_status, view
+from taskledger_web.view import View, page_range, recorder_status, view
 
 blueprint = Blueprint("schedules", __name__)
 #: due times on a list's strip, the first unless `slots` asks for another
@@ -37,24 +39,30 @@ def page() -> str:
     asked = verdict_filter.read(request.args.get("verdict", ""), request.args.get("entry", ""))
     everything = entries.judged(entries.with_findings(rows, findings), seen.now_at)
     chosen = verdict_filter.chosen(everything, asked)
-    skipped = paging.skipped(len(chosen), ENTRIES)
+    is_timeline = request.args.get("view") == "timeline"
+    size = schedule_timeline.ENTRIES if is_timeline else ENTRIES
+    skipped = paging.skipped(len(chosen), size)
+    shown = chosen[skipped : skipped + size]
     coverage = ask(query.coverage, _covered(rows, seen), seen.now_at)
     return render_template(
-        "schedules/list.html",
-        judged=chosen[skipped : skipped + ENTRIES],
+        "schedules/timeline.html" if is_timeline else "schedules/list.html",
+        judged=shown,
+        is_timeline=is_timeline,
         chosen=len(chosen),
         everything=everything,
         asked=asked,
         chips=verdict_filter.chips(everything, asked),
         slots=(slots, SLOTS),
-        pages=paging.beside(skipped, len(chosen), ENTRIES),
+        pages=paging.beside(skipped, len(chosen), size),
         problems=sum(verdict.problems for _, verdict in everything),
         sources=entries.sources(rows),
         clause=recorded.clause(coverage, seen),
-        coverage=coverage,
+        reached=coverage,
+        is_by_minute=any(row.is_by_minute for row, _ in chosen),
         setup=setup.first_step(coverage, recorder_status()),
         **_told(findings, everything, seen),
         **drawing.common(seen),
+        **(schedule_timeline.drawn(shown, page_range(), seen) if is_timeline else {}),
     )
 
 
@@ -86,5 +94,6 @@ def _covered(rows: Sequence[ScheduleRow], seen: View) -> Span:
 
 
 blueprint.add_url_rule("/schedules/settings", "keep_settings", entry.keep_settings, methods=["POST"])
+blueprint.add_url_rule("/schedules/notes", "keep_note", due_notes.keep, methods=["POST"])
 blueprint.add_url_rule("/schedules/<anything:name>", "entry", entry.page)
 blueprint.add_url_rule("/schedule", "by_parameter", entry.by_parameter)

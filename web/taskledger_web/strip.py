@@ -1,7 +1,7 @@
 """The strip of a schedule entry: one mark for each due time, and the verdict in words over all of them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from operator import itemgetter
@@ -69,7 +69,7 @@ _OUTCOME = {
     "unknown": "sent",
 }
 #: what a sentence that counts calls a mark, where its own words are too long for that
-_COUNTED = {"notsent": "not sent", "twice": "sent twice", "sent": "sent", "waiting": "waiting"}
+COUNTED = {"notsent": "not sent", "twice": "sent twice", "sent": "sent", "waiting": "waiting"}
 #: flags of a due time that was sent more than once
 TWICE = frozenset({"duplicate", "two_beats"})
 FIRE_WORDS = {
@@ -92,6 +92,19 @@ OUTCOME_WORDS = {
 }
 
 
+#: what an entry is called whose latest due time went wrong, and somebody knows; no due time is drawn so
+ACKNOWLEDGED = Mark("acknowledged", "Acknowledged", 1, "sent", "tick")
+
+
+class Slot(NamedTuple):
+    """What one mark stands for: a due time, or all of a minute (minutes.py), and the task it leads to."""
+
+    at: int
+    mark: Mark
+    words: str
+    task_id: str | None
+
+
 class Place(NamedTuple):
     """A mark in its place: x and y in pixels, what it says, and the task it leads to."""
 
@@ -102,9 +115,9 @@ class Place(NamedTuple):
     task_id: str | None
 
 
-#: what ticks of one mark share: fire, outcome, flags
-Kind = tuple[str, str | None, tuple[str, ...]]
-_KIND = itemgetter(*map(TickRow._fields.index, ("fire", "outcome", "flags")))
+#: what ticks of one mark share: fire, outcome, flags, whether it is acknowledged
+Kind = tuple[str, str | None, tuple[str, ...], bool]
+_KIND = itemgetter(*map(TickRow._fields.index, ("fire", "outcome", "flags", "is_acknowledged")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,17 +154,18 @@ def _kinds(row: ScheduleRow) -> Counter[Kind]:
 
 def mark_of_kind(kind: Kind) -> Mark:
     """As `mark_of`, for all ticks of a kind."""
-    fire, outcome, flags = kind
-    return _mark_of(fire, outcome, not TWICE.isdisjoint(flags))
+    fire, outcome, flags, _ = kind
+    return mark_of_facts(fire, outcome, is_twice=not TWICE.isdisjoint(flags))
 
 
 def mark_of(tick: TickRow) -> Mark:
     """One mark for two facts, and for being sent more than once; the worst one wins."""
-    return _mark_of(tick.fire, tick.outcome, not TWICE.isdisjoint(tick.flags))
+    return mark_of_facts(tick.fire, tick.outcome, is_twice=not TWICE.isdisjoint(tick.flags))
 
 
 @cache
-def _mark_of(fire: str, outcome: str | None, is_twice: bool) -> Mark:
+def mark_of_facts(fire: str, outcome: str | None, *, is_twice: bool) -> Mark:
+    """The same from the facts alone."""
     if fire in _FIRE and outcome is None:
         return MARKS[_FIRE[fire]]
     became = MARKS[_OUTCOME.get(outcome or "unknown", "ontime")]
@@ -160,12 +174,22 @@ def _mark_of(fire: str, outcome: str | None, is_twice: bool) -> Mark:
     return max(did, became, often, key=lambda mark: mark.rank)
 
 
-def strip(ticks: tuple[TickRow, ...], when: Callable[[int], str], *, line: int = PER_LINE) -> Strip:
+def strip(ticks: Sequence[TickRow], when: Callable[[int], str], *, line: int = PER_LINE) -> Strip:
+    """A mark for each due time; see `of_slots`."""
+    return of_slots([slot(tick) for tick in ticks], when, line=line)
+
+
+def slot(tick: TickRow) -> Slot:
+    """One due time."""
+    return Slot(tick.due_at, mark_of(tick), describe(tick), tick.task_id)
+
+
+def of_slots(slots: Sequence[Slot], when: Callable[[int], str], *, line: int = PER_LINE) -> Strip:
     """The marks from left to right; what does not fit in one line fills the lines above the last."""
-    spare = -len(ticks) % line if len(ticks) > line else 0
-    lines = max(-(-len(ticks) // line), 1)
+    spare = -len(slots) % line if len(slots) > line else 0
+    lines = max(-(-len(slots) // line), 1)
     # All strips of a list are as wide as a whole line, so that none is drawn larger than its neighbours.
-    return Strip(tuple(_places(ticks, spare, line, when)), line * PITCH, (lines - 1) * LINE + TALL)
+    return Strip(tuple(_places(slots, spare, line, when)), line * PITCH, (lines - 1) * LINE + TALL)
 
 
 def drawn(strip: Strip, link: Callable[[str], str]) -> Markup:
@@ -182,23 +206,29 @@ def _drawn(place: Place, link: Callable[[str], str]) -> str:
     return f'<a href="{markup(link(place.task_id))}" tabindex="-1">{inside}</a>'
 
 
-def _places(ticks: tuple[TickRow, ...], spare: int, size: int, when: Callable[[int], str]) -> Iterator[Place]:
-    for number, tick in enumerate(ticks, start=spare):
+def _places(slots: Sequence[Slot], spare: int, size: int, when: Callable[[int], str]) -> Iterator[Place]:
+    for number, one in enumerate(slots, start=spare):
         line, column = divmod(number, size)
-        title = f"{when(tick.due_at)}: {describe(tick)}"
-        yield Place(column * PITCH, line * LINE, mark_of(tick), title, tick.task_id)
+        yield Place(column * PITCH, line * LINE, one.mark, f"{when(one.at)}: {one.words}", one.task_id)
 
 
 def describe(tick: TickRow) -> str:
     """Both facts in words, with the lateness and the note."""
     late_s = tick.lateness_s if tick.fire == "late" else None
-    return _described(tick.fire, late_s, not TWICE.isdisjoint(tick.flags), tick.outcome, tick.is_final, tick.note)
+    is_twice = not TWICE.isdisjoint(tick.flags)
+    return _described(tick.fire, late_s, is_twice, tick.outcome, tick.is_final, tick.is_acknowledged, tick.note)
 
 
 # A note may be long: few are held.
 @lru_cache(maxsize=512)
 def _described(
-    fire: str, late_s: float | None, is_twice: bool, outcome: str | None, is_final: bool, note: str | None
+    fire: str,
+    late_s: float | None,
+    is_twice: bool,
+    outcome: str | None,
+    is_final: bool,
+    is_acknowledged: bool,
+    note: str | None,
 ) -> str:
     parts = [FIRE_WORDS.get(fire, fire)]
     if late_s is not None:
@@ -209,43 +239,57 @@ def _described(
         parts.append(OUTCOME_WORDS.get(outcome, outcome))
     if not is_final and fire != "pending":
         parts.append("not final yet")
+    if is_acknowledged:
+        parts.append("acknowledged")
     return ", ".join(part for part in (*parts, note) if part)
 
 
 def verdict(row: ScheduleRow) -> Verdict:
-    """The worst problem of the due times that have passed, else their latest mark; and how many there are of each."""
+    """The worst problem of the due times that have passed, else their latest mark; and how many there are of each.
+
+    What somebody acknowledged is counted in the sentence, and decides nothing.
+    """
     found = _kinds(row)
     latest = next((tick for tick in reversed(row.ticks) if tick.fire != "pending"), None)
     if latest is None:
         said = "Nothing was due yet" if row.enabled else "Switched off"
         return Verdict(MARKS["pending"], said, 0, frozenset(found))
-    counts: Counter[str] = Counter()
+    counts, known = Counter[str](), Counter[str]()
     for kind, number in found.items():
         if kind[0] != "pending":
-            counts[mark_of_kind(kind).symbol] += number
-    worst = max((MARKS[symbol] for symbol in counts), key=lambda mark: mark.rank)
+            (known if kind[3] else counts)[mark_of_kind(kind).symbol] += number
+    worst = max((MARKS[symbol] for symbol in counts), key=lambda mark: mark.rank, default=ACKNOWLEDGED)
     # Without a problem the latest due time decides: what was not known long ago is told in the sentence.
-    decisive = worst if worst.rank >= MARKS["late"].rank else mark_of(latest)
-    problems = sum(number for symbol, number in counts.items() if MARKS[symbol].rank >= MARKS["late"].rank)
-    return Verdict(decisive, _sentence(row, counts, counts.total()), problems, frozenset(found))
+    decisive = worst if is_bad(worst) else ACKNOWLEDGED if latest.is_acknowledged else mark_of(latest)
+    problems = sum(number for symbol, number in counts.items() if is_bad(MARKS[symbol]))
+    return Verdict(decisive, _sentence(row, counts + known, known.total()), problems, frozenset(found))
 
 
-def _sentence(row: ScheduleRow, counts: Counter[str], total: int) -> str:
+def is_bad(mark: Mark) -> bool:
+    """Whether a due time with that mark went wrong."""
+    return mark.rank >= MARKS["late"].rank
+
+
+def _sentence(row: ScheduleRow, counts: Counter[str], known: int) -> str:
+    total = counts.total()
     told = sorted((MARKS[symbol] for symbol in counts if symbol != "ontime"), key=lambda mark: -mark.rank)
     if not told:
         return f"All {total} on time" if total > 1 else "On time"
-    words = ", ".join(f"{_COUNTED.get(mark.symbol, mark.text.lower())} {counts[mark.symbol]}" for mark in told)
+    words = ", ".join(f"{COUNTED.get(mark.symbol, mark.text.lower())} {counts[mark.symbol]}" for mark in told)
     longest = max((tick.lateness_s or 0 for tick in row.ticks if tick.fire == "late"), default=0)
     late = f" (up to {times.duration(longest)})" if longest else ""
-    return f"{words[:1].upper()}{words[1:]} of {total}{late}"
+    return f"{words[:1].upper()}{words[1:]} of {total}{late}{f'; {known} acknowledged' if known else ''}"
 
 
 def in_a_row(row: ScheduleRow) -> tuple[TickRow, ...]:
-    """The latest due times that were all missed or not sent, oldest first; empty when the last one was not."""
+    """The latest due times that were all missed or not sent, oldest first; empty when the last one was not.
+
+    Those before one that somebody acknowledged are not told again.
+    """
     bad: list[TickRow] = []
     # What is overdue may still come, and says nothing yet.
     for tick in reversed(row.ticks):
-        if tick.fire in ("missed", "failed_to_send"):
+        if tick.fire in ("missed", "failed_to_send") and not tick.is_acknowledged:
             bad.append(tick)
         elif tick.fire not in ("pending", "overdue"):
             break

@@ -56,7 +56,7 @@ _MARKS = {"failed": "failed", "notreceived": "not_received"}
 def traits(pair: Judged) -> frozenset[str]:
     """Which of the choices an entry has, by its due times and its findings."""
     row, verdict = pair
-    found = {flag for _, _, flags in verdict.kinds for flag in flags} | {fire for fire, _, _ in verdict.kinds}
+    found = {flag for _, _, flags, _ in verdict.kinds for flag in flags} | {fire for fire, *_ in verdict.kinds}
     found |= {_MARKS.get(strip.mark_of_kind(kind).symbol, "") for kind in verdict.kinds}
     if row.findings or verdict.mark.rank >= MARKS["late"].rank:
         found.add("not_ok")

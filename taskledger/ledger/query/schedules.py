@@ -14,11 +14,13 @@ schedules = schedule_rows.schedules
 
 
 def schedules_and_findings(
-    ledger: Ledger, now_at: int, *, ticks: int = 30
+    ledger: Ledger, now_at: int, *, ticks: int = 30, by_minute: bool = False
 ) -> tuple[tuple[ScheduleRow, ...], list[FindingRow]]:
     """`schedules` and `findings_of` them in one look at the ledger, which then is read once."""
     with ledger.read() as connection:
-        rows, entries = schedule_rows.rows_and_entries(connection, ledger.labels, now_at, ticks, None)
+        rows, entries = schedule_rows.rows_and_entries(
+            connection, ledger.labels, now_at, ticks, None, by_minute=by_minute
+        )
         return rows, of_known(connection, ledger.labels, entries, rows, now_at)
 
 

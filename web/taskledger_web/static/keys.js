@@ -1,15 +1,19 @@
 // Single-key shortcuts: never inside a field, never with Ctrl or Alt, and not at all when switched off.
+import { walk } from "./slots.js";
 import { copy } from "./small.js";
 
 let prefix = "";
 
 function rows() {
-  return [...document.querySelectorAll("[data-rows] [data-open]")];
+  return [...document.querySelectorAll("[data-rows] [data-open], [data-lanes] [data-open]")];
 }
 
 function step(by) {
   const links = rows();
-  const next = links[Math.max(0, links.indexOf(document.activeElement) + by)] ?? links.at(-1);
+  const active = document.activeElement;
+  // From a slot of a row's strip to the rows beside it.
+  const at = links.findIndex((link) => link === active || link.closest("[data-rows] > *, .lane")?.contains(active));
+  const next = links[Math.max(0, at + by)] ?? links.at(-1);
   next?.focus();
   next?.scrollIntoView({ block: "nearest" });
 }
@@ -49,6 +53,8 @@ const actions = {
   "/": () => document.getElementById("q")?.focus(),
   j: () => step(1),
   k: () => step(-1),
+  h: () => walk(-1),
+  l: () => walk(1),
   "[": () => follow("a[rel=prev]"),
   "]": () => follow("a[rel=next]"),
   ".": () => follow("[data-live]"),
