@@ -1,43 +1,48 @@
-"""The tables. Times are microseconds since the epoch, UTC; names are numbers of `label`; see docs/schema.md."""
+"""The tables. Times are microseconds since the epoch, UTC; names are numbers of `label`; see docs/schema.md.
 
-from typing import Any
+Those of schedules are made in schedule_schema.py, and are here as well.
+"""
 
-from sqlalchemy import (
-    Boolean,
-    Column,
-    Index,
-    Integer,
-    MetaData,
-    PrimaryKeyConstraint,
-    String,
-    Table,
-    UniqueConstraint,
-    text,
+from sqlalchemy import Boolean, Column, Index, Integer, PrimaryKeyConstraint, String, UniqueConstraint
+
+from taskledger.ledger.schedule_schema import (
+    beat_process,
+    beat_schedule,
+    explicit_due,
+    extra_fire,
+    fire,
+    run_counter,
+    schedule_entry,
+    schedule_setting,
+    schedule_version,
+    send_failure,
+    tick,
+    tick_count,
+    tick_note,
 )
-
+from taskledger.ledger.tables import metadata, sparse, table
 from taskledger.ledger.types import Blob, Code, Digest, Key, LongText, Moment, Seconds, TaskId
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
+#: what is made elsewhere and belongs here
+__all__ = (
+    "beat_process",
+    "beat_schedule",
+    "explicit_due",
+    "extra_fire",
+    "fire",
+    "metadata",
+    "run_counter",
+    "schedule_entry",
+    "schedule_setting",
+    "schedule_version",
+    "send_failure",
+    "tick",
+    "tick_count",
+    "tick_note",
 )
 
-
-def _table(name: str, *items: Column[Any] | Index | UniqueConstraint | PrimaryKeyConstraint) -> Table:
-    return Table(name, metadata, *items, mysql_engine="InnoDB", mysql_charset="utf8mb4", mysql_collate="utf8mb4_bin")
-
-
-def _sparse(name: str, column: str, *more: str) -> Index:
-    """An index over the rows that have a value, where the database can leave the others out."""
-    present = text(f"{column} IS NOT NULL")
-    return Index(name, column, *more, postgresql_where=present, sqlite_where=present)
-
-
 #: every name that repeats (clusters, event types, hosts, task names, queues, routing keys), found by kind and digest
-label = _table(
+label = table(
     "label",
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("kind", Code, nullable=False),
@@ -49,7 +54,7 @@ label = _table(
 # Columns stand in the order of their size, the long first: PostgreSQL aligns each, and the gaps cost an event 30 bytes.
 
 #: what Celery announced, append-only; `body` is the original, whole, as `codec` says; `lag_ms` is arrival minus `at`
-event = _table(
+event = table(
     "event",
     Column("at", Moment, nullable=False),
     Column("cluster_id", Integer, nullable=False),
@@ -60,11 +65,11 @@ event = _table(
     Column("id", Digest, primary_key=True),
     Column("task_id", TaskId),
     Column("body", Blob, nullable=False),
-    _sparse("ix_event_task_id", "task_id"),
+    sparse("ix_event_task_id", "task_id"),
 )
 
 #: one row a task id: the projection of its events
-task = _table(
+task = table(
     "task",
     Column("first_at", Moment, nullable=False),
     Column("sent_at", Moment),
@@ -97,11 +102,11 @@ task = _table(
     Index("ix_task_first_at", "first_at"),
     Index("ix_task_state_first_at", "state", "first_at"),
     Index("ix_task_name_id_first_at", "name_id", "first_at"),
-    _sparse("ix_task_root_id", "root_id"),
+    sparse("ix_task_root_id", "root_id"),
 )
 
 #: one row a delivery of a task to a worker
-run = _table(
+run = table(
     "run",
     Column("sent_at", Moment),
     Column("received_at", Moment),
@@ -121,12 +126,12 @@ run = _table(
     Column("traceback", LongText),
     Column("note", String(255)),
     PrimaryKeyConstraint("task_id", "cluster_id", "number"),
-    _sparse("ix_run_fingerprint_ended_at", "fingerprint", "ended_at"),
+    sparse("ix_run_fingerprint_ended_at", "fingerprint", "ended_at"),
 )
 
 #: facts about runs that did not come as events; begun_at is 0 in those about a task as a whole, host_id where there is
 #: no worker
-settlement = _table(
+settlement = table(
     "settlement",
     Column("begun_at", Moment, primary_key=True, autoincrement=False),
     Column("known_at", Moment, nullable=False),
@@ -149,7 +154,7 @@ settlement = _table(
 )
 
 #: tasks that have a run which events left open beside a later one: where to look for these
-left_open = _table(
+left_open = table(
     "left_open",
     Column("cluster_id", Integer, primary_key=True, autoincrement=False),
     Column("task_id", TaskId, primary_key=True),
@@ -157,7 +162,7 @@ left_open = _table(
 )
 
 #: ways in which runs fail
-failure_group = _table(
+failure_group = table(
     "failure_group",
     Column("fingerprint", Digest, primary_key=True),
     Column("rule", Code, nullable=False),
@@ -167,7 +172,7 @@ failure_group = _table(
 )
 
 #: one row a worker node; task_event_at is when it last told of a task (a worker without -E never does)
-worker = _table(
+worker = table(
     "worker",
     Column("host_id", Integer, primary_key=True, autoincrement=False),
     Column("cluster_id", Integer, primary_key=True, autoincrement=False),
@@ -176,7 +181,7 @@ worker = _table(
 )
 
 #: one row a life of a worker's process, begun by worker-online or by the first sign of it
-worker_session = _table(
+worker_session = table(
     "worker_session",
     Column("host_id", Integer, primary_key=True, autoincrement=False),
     Column("cluster_id", Integer, primary_key=True, autoincrement=False),
@@ -196,7 +201,7 @@ worker_session = _table(
 )
 
 #: how many new events came of each type in each hour of their own time
-event_count = _table(
+event_count = table(
     "event_count",
     Column("hour_at", Moment, primary_key=True, autoincrement=False),
     Column("cluster_id", Integer, primary_key=True, autoincrement=False),
@@ -205,7 +210,7 @@ event_count = _table(
 )
 
 #: input that could not be used, with the start of its bytes; `seen` counts how often the same bytes came
-quarantine = _table(
+quarantine = table(
     "quarantine",
     Column("id", Digest, primary_key=True),
     Column("cluster_id", Integer, nullable=False),
@@ -218,7 +223,7 @@ quarantine = _table(
 )
 
 #: one row a life of a recorder's process
-recorder = _table(
+recorder = table(
     "recorder",
     Column("id", Key, primary_key=True, autoincrement=True),
     Column("name", String(255), nullable=False),
@@ -231,7 +236,7 @@ recorder = _table(
 )
 
 #: when a recorder was listening to a cluster; `cause` says why it ended
-coverage = _table(
+coverage = table(
     "coverage",
     Column("id", Key, primary_key=True, autoincrement=True),
     Column("recorder_id", Moment, nullable=False),
@@ -244,7 +249,7 @@ coverage = _table(
 )
 
 #: how far a worker's own counts are compared with what was recorded of it; the life of its process that counts now
-worker_count = _table(
+worker_count = table(
     "worker_count",
     Column("host_id", Integer, primary_key=True, autoincrement=False),
     Column("cluster_id", Integer, primary_key=True, autoincrement=False),
@@ -258,7 +263,7 @@ worker_count = _table(
 )
 
 #: starts and ends of tasks that a worker counted between two of its signs and that nobody recorded
-gap = _table(
+gap = table(
     "gap",
     Column("id", Key, primary_key=True, autoincrement=True),
     Column("from_at", Moment, nullable=False),
@@ -275,168 +280,8 @@ gap = _table(
     Index("ix_gap_to_at", "to_at"),
 )
 
-#: what beat promised: one row a name
-schedule_entry = _table(
-    "schedule_entry",
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("cluster_id", Integer, nullable=False),
-    Column("digest", Digest, nullable=False),
-    Column("name", LongText, nullable=False),
-    Column("source", LongText, nullable=False),
-    Column("read_at", Moment, nullable=False),
-    Column("one_off", Boolean),
-    UniqueConstraint("cluster_id", "digest"),
-)
-
-#: the definition of an entry from one moment to another; valid_to_at is null for the one in force. It was read last at
-#: sure_until_at before it was found changed or gone: somewhere in between it ended (null: it ended when it says).
-#: Those of the probe
-#: (source "probe") are a history of their own beside that of what is polled: which holds is decided when it is asked
-schedule_version = _table(
-    "schedule_version",
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("entry_id", Integer, nullable=False),
-    Column("valid_from_at", Moment, nullable=False),
-    Column("valid_to_at", Moment),
-    Column("definition_hash", Digest, nullable=False),
-    Column("definition", LongText, nullable=False),
-    Column("enabled", Boolean, nullable=False),
-    Column("source", String(255)),
-    Column("sure_until_at", Moment),
-    Index("ix_schedule_version_entry_id", "entry_id", "valid_from_at"),
-)
-
-#: one actual send of an entry, as far as it is known; what beat itself said of it where its probe told
-fire = _table(
-    "fire",
-    Column("entry_id", Integer, primary_key=True, autoincrement=False),
-    Column("task_id", TaskId, primary_key=True),
-    Column("fired_at", Moment, nullable=False),
-    Column("evidence", String(32), nullable=False),
-    Column("due_at", Moment),
-    Column("prev_run_at", Moment),
-    Column("next_due_at", Moment),
-    Column("run_count", Moment),
-    Column("process_id", Integer),
-    Index("ix_fire_entry_id_fired_at", "entry_id", "fired_at"),
-    _sparse("ix_fire_process_id_fired_at", "process_id", "fired_at"),
-)
-
-#: one send that beat tried and that failed
-send_failure = _table(
-    "send_failure",
-    Column("entry_id", Integer, primary_key=True, autoincrement=False),
-    Column("at", Moment, primary_key=True, autoincrement=False),
-    Column("due_at", Moment),
-    Column("run_count", Moment),
-    Column("process_id", Integer),
-    Column("evidence", String(32), nullable=False),
-    Column("exception", String(255)),
-    Column("message", LongText),
-)
-
-#: due times that beat announced when it told its schedule, of entries whose due times only their own code knows
-explicit_due = _table(
-    "explicit_due",
-    Column("entry_id", Integer, primary_key=True, autoincrement=False),
-    Column("due_at", Moment, primary_key=True, autoincrement=False),
-)
-
-#: an entry's own count of its runs, as it was read: a row when it differs from the one before
-run_counter = _table(
-    "run_counter",
-    Column("entry_id", Integer, primary_key=True, autoincrement=False),
-    Column("read_at", Moment, primary_key=True, autoincrement=False),
-    Column("last_run_at", Moment),
-    Column("run_count", Moment, nullable=False),
-)
-
-#: what somebody set for one entry; null is the default
-schedule_setting = _table(
-    "schedule_setting",
-    Column("entry_id", Integer, primary_key=True, autoincrement=False),
-    Column("grace_s", Seconds),
-    Column("receive_within_s", Seconds),
-    Column("max_runtime_s", Seconds),
-    Column("muted_until_at", Moment),
-    Column("changed_at", Moment, nullable=False),
-)
-
-#: one row a life of a beat process, as its probe told; promised_at is until when its next sign was promised at tick_at;
-#: `seen` is which of its events came: runs of numbers, each with the moments of its ends, as JSON
-beat_process = _table(
-    "beat_process",
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("cluster_id", Integer, nullable=False),
-    Column("host_id", Integer),
-    Column("beat_id", String(64), nullable=False),
-    Column("pid", Moment),
-    Column("scheduler", String(255)),
-    Column("version", String(64)),
-    Column("timezone", String(64)),
-    Column("max_interval_s", Seconds),
-    Column("starting_deadline_s", Seconds),
-    Column("first_at", Moment, nullable=False),
-    Column("last_seen_at", Moment, nullable=False),
-    Column("online_at", Moment),
-    Column("offline_at", Moment),
-    Column("tick_at", Moment),
-    Column("promised_at", Moment),
-    Column("dropped", Moment, nullable=False),
-    Column("reason", LongText),
-    Column("seen", LongText, nullable=False),
-    UniqueConstraint("cluster_id", "beat_id"),
-    Index("ix_beat_process_last_seen_at", "last_seen_at"),
-)
-
-#: a part of a schedule that a beat process told: `parts` of them in a row are one; `entries` as `codec` says
-beat_schedule = _table(
-    "beat_schedule",
-    Column("process_id", Integer, primary_key=True, autoincrement=False),
-    Column("seq", Moment, primary_key=True, autoincrement=False),
-    Column("at", Moment, nullable=False),
-    Column("part", Integer, nullable=False),
-    Column("parts", Integer, nullable=False),
-    Column("codec", Code, nullable=False),
-    Column("hash", Digest, nullable=False),
-    Column("entries", Blob, nullable=False),
-)
-
-#: one due time of an entry and its verdict; only final verdicts are kept
-tick = _table(
-    "tick",
-    Column("entry_id", Integer, primary_key=True, autoincrement=False),
-    Column("due_at", Moment, primary_key=True, autoincrement=False),
-    Column("version_id", Integer, nullable=False),
-    Column("fire", String(16), nullable=False),
-    Column("flags", String(160)),
-    Column("fired_at", Moment),
-    Column("task_id", TaskId),
-    Column("note", LongText),
-    Column("evidence", String(32)),
-)
-
-#: how many final ticks of each kind an entry has on each day, UTC: counted in the transaction that writes them
-tick_count = _table(
-    "tick_count",
-    Column("entry_id", Integer, primary_key=True, autoincrement=False),
-    Column("day_at", Moment, primary_key=True, autoincrement=False),
-    Column("fire", String(16), primary_key=True),
-    Column("number", Integer, nullable=False),
-)
-
-#: sends that no due time explains, where that is final; "off_schedule" or "while_disabled"
-extra_fire = _table(
-    "extra_fire",
-    Column("entry_id", Integer, primary_key=True, autoincrement=False),
-    Column("at", Moment, nullable=False),
-    Column("task_id", TaskId, primary_key=True),
-    Column("reason", String(32), nullable=False),
-    Index("ix_extra_fire_at", "at"),
-)
-
 #: searches that somebody kept
-saved_view = _table(
+saved_view = table(
     "saved_view",
     Column("slug", String(80), primary_key=True),
     Column("name", LongText, nullable=False),
@@ -445,7 +290,7 @@ saved_view = _table(
 )
 
 #: remarks on tasks
-note = _table(
+note = table(
     "note",
     Column("id", Key, primary_key=True, autoincrement=True),
     Column("task_id", TaskId, nullable=False),
@@ -455,28 +300,15 @@ note = _table(
     Index("ix_note_task_id", "task_id"),
 )
 
-#: remarks on due times; `acknowledges`: whether what went wrong is known from then on (false: taken back; null: a note)
-tick_note = _table(
-    "tick_note",
-    Column("id", Key, primary_key=True, autoincrement=True),
-    Column("entry_id", Integer, nullable=False),
-    Column("due_at", Moment, nullable=False),
-    Column("text", LongText, nullable=False),
-    Column("author", String(255), nullable=False),
-    Column("acknowledges", Boolean),
-    Column("created_at", Moment, nullable=False),
-    Index("ix_tick_note_entry_id_due_at", "entry_id", "due_at"),
-)
-
 #: positions of the ledger itself, such as the moment before which it was pruned
-mark = _table(
+mark = table(
     "mark",
     Column("name", String(64), primary_key=True),
     Column("value", Moment, nullable=False),
 )
 
 #: what only one recorder does at a time: who does it, and until when it need not be asked again
-lease = _table(
+lease = table(
     "lease",
     Column("name", String(64), primary_key=True),
     Column("holder", String(255), nullable=False),
