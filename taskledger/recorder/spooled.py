@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+import orjson
+
 from taskledger.events import Event, Malformed
 from taskledger.recorder.batch import MAX_BATCH_BYTES, Gathered
 from taskledger.recorder.segment import Damage
@@ -121,10 +123,19 @@ def _read(record: bytes | Damage) -> "_Part | Work | Continuing | Damage":
         return record
     try:
         line, _, body = record.partition(b"\n")
-        return _meaning(json.loads(line), body)
+        return _meaning(_said(line), body)
     except (ValueError, LookupError, TypeError):
         # Whole, so it was written like this: by another version of taskledger.
         return Damage(1, len(record))
+
+
+def _said(line: bytes) -> dict[str, Any]:
+    said: dict[str, Any]
+    try:
+        said = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        said = json.loads(line)  # with lone surrogates, see _record
+    return said
 
 
 def _meaning(said: dict[str, Any], body: bytes) -> "_Part | Work | Continuing":
@@ -160,4 +171,9 @@ def _of_malformed(item: Malformed) -> dict[str, Any]:
 
 
 def _record(kind: str, said: dict[str, Any], body: bytes = b"") -> bytes:
-    return json.dumps({"kind": kind, **said}, separators=(",", ":")).encode() + b"\n" + body
+    told = {"kind": kind, **said}
+    try:
+        return orjson.dumps(told) + b"\n" + body
+    except TypeError:
+        # A name with a lone surrogate in it, which is no Unicode to orjson; Python's json spells it out.
+        return json.dumps(told, separators=(",", ":")).encode() + b"\n" + body

@@ -104,6 +104,15 @@ class TestRecords:
         """That a reader halted is kept as the end of its coverage."""
         assert list(replay(records(Halted("default")), 100)) == [Interrupted("default", "stopped")]
 
+    def test_names_that_are_no_unicode(self) -> None:
+        """A name with a lone surrogate in it, as JSON can spell one, comes back as it was."""
+        document = {"type": "task-sent\ud800", "uuid": "a\udfff", "hostname": "w\ud834@vm", "timestamp": AT / 1e6}
+        events = tuple(item for item in decode(json.dumps(document).encode()) if isinstance(item, Event))
+        before = gathered()._replace(events=events)
+
+        assert len(events) == 1
+        assert list(map(spelled, replay(records(before), 100))) == [spelled(before)]
+
     def test_redacted_events_keep_their_identity(self) -> None:
         """The identity in the spool is that of the original, not of the content that is left."""
         batch = gathered("a")
