@@ -12,6 +12,9 @@ from playwright.sync_api import Page
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.browser, pytest.mark.timeout(300)]
 ENTRY = "every-2s"
+#: what a mark says that stands for a minute
+MINUTE = re.compile(r"\d+ of (?P<due>\d+) sent(?P<others>.*)")
+KIND = re.compile(r", ([a-z ]+) (\d+)")
 #: due times that are spoiled
 SPOILED = 3
 
@@ -28,15 +31,20 @@ def scene(redis_url, sqlite_url, tmp_path):
 
 
 def marks(page: Page) -> Counter[str]:
-    """How many marks of each kind the entry's strip has on the list."""
+    """How many due times of each kind the entry's strip on the list tells of: a mark is a minute of them."""
     page.reload()
-    uses = page.locator(f"tr[data-key='{ENTRY}'] .strip use").evaluate_all("all => all.map(one => one.href.baseVal)")
-    return Counter(use.removeprefix("#k-") for use in uses)
+    titles = page.locator(f"tr[data-key='{ENTRY}'] .strip title").evaluate_all("all => all.map(one => one.textContent)")
+    found: Counter[str] = Counter()
+    for minute in [match for title in titles if (match := MINUTE.search(title))]:
+        others = {words: int(number) for words, number in KIND.findall(minute["others"])}
+        found.update(others)
+        found["on time"] += int(minute["due"]) - sum(others.values())
+    return found
 
 
-def shown(page: Page, symbol: str, number: int) -> bool:
-    """Whether so many marks of that kind are there."""
-    return marks(page)[symbol] >= number
+def shown(page: Page, words: str, number: int) -> bool:
+    """Whether so many due times of that kind are told of."""
+    return marks(page)[words] >= number
 
 
 def sent(run: Crew) -> int:
@@ -57,7 +65,7 @@ def test_item_10_beat_stopped(scene, browser):
 
 def beat_stopped(scene: Crew, page: Page) -> None:
     page.goto("schedules")
-    until(lambda: shown(page, "ontime", 4), f"due times are on time; {marks(page)}\n{scene.log('record')}", 60)
+    until(lambda: shown(page, "on time", 4), f"due times are on time; {marks(page)}\n{scene.log('record')}", 60)
     assert marks(page)["missed"] == 0
 
     assert scene.stop("beat") == 0
@@ -81,13 +89,13 @@ def test_item_11_recorder_stopped(scene, browser):
 
 def recorder_stopped(scene: Crew, page: Page) -> None:
     page.goto("schedules")
-    until(lambda: shown(page, "ontime", 4), f"due times are on time; {marks(page)}\n{scene.log('record')}", 60)
+    until(lambda: shown(page, "on time", 4), f"due times are on time; {marks(page)}\n{scene.log('record')}", 60)
 
     assert scene.stop("record", timeout_s=20) == 0
     before = sent(scene)
     until(lambda: sent(scene) > before + SPOILED, "beat went on sending", 30)
     scene.record()
-    until(lambda: shown(page, "unknown", SPOILED), "the due times in between are hatched", 90)
+    until(lambda: shown(page, "not known", SPOILED), "the due times in between are hatched", 90)
 
     found = marks(page)
     assert found["missed"] == found["overdue"] == 0
@@ -108,10 +116,10 @@ def test_two_beats_are_told(redis_url, sqlite_url, tmp_path, browser):
         run.workers_are_up(1)
         run.beat()
         page.goto("schedules")
-        until(lambda: shown(page, "ontime", 3), f"due times are on time; {marks(page)}\n{run.log('record')}", 60)
+        until(lambda: shown(page, "on time", 3), f"due times are on time; {marks(page)}\n{run.log('record')}", 60)
         second = ("celery", "-A", "proj", "beat", "-l", "INFO", "-s", str(run.folder / "second"))
         run.start("beat2", *second)
-        until(lambda: shown(page, "twice", 2), f"due times are sent twice; {run.log('beat2')}", 60)
+        until(lambda: shown(page, "sent twice", 2), f"due times are sent twice; {run.log('beat2')}", 60)
 
         assert "probe" in page.locator(".lead").first.inner_text()
         page.goto("")
