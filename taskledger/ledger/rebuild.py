@@ -9,35 +9,23 @@ import gc
 import platform
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, select
 
-from taskledger import __version__
-from taskledger.errors import LedgerBusy, LedgerConflict
+from taskledger.errors import LedgerBusy
 from taskledger.ledger import leases, rebuild_beats, rebuild_rest, rebuild_tasks, schema
-from taskledger.ledger import schedule_facts as facts
 from taskledger.ledger.engine import Ledger
+from taskledger.ledger.rebuilding import MARKS, Progress, Rebuilding
 
-#: seconds between two transactions that write, for whoever else wants to: SQLite lets only one
-PAUSE_S = 0.01
-#: how often a step that met another writer is tried again
-TRIES = 8
 #: new objects after which Python looks for cycles
 GARBAGE_AFTER = 200_000
 #: the lease of a rebuild; seconds after which one that was killed makes room, and after which it is renewed
 LEASE, LEASE_S, RENEW_S = "rebuild", 60.0, 10.0
-#: how far an unfinished rebuild got; of this version, since another one may make other rows of the same events
-MARKS = "rebuilt_before_at:"
-MARK = f"{MARKS}{__version__}"
 #: what is counted, by the names of Rebuilt
 ROWS = ("tasks", "failure_groups", "workers", "worker_sessions", "event_counts")
-
-Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,85 +77,21 @@ def rebuild(
     """
     with _alone(ledger) as renew, _few_collections():
         work = Rebuilding(ledger, renew, progress or (lambda _done, _total: None), stop, dry_run=dry_run)
-        return work.run(from_start=from_start)
+        return _run(work, from_start=from_start)
 
 
-class Rebuilding:
-    """One rebuild: what its parts share."""
-
-    def __init__(
-        self,
-        ledger: Ledger,
-        renew: Callable[[], None],
-        progress: Progress,
-        stop: threading.Event | None,
-        *,
-        dry_run: bool,
-    ) -> None:
-        self.ledger, self.dry_run = ledger, dry_run
-        #: rows put right or left, by the names of Rebuilt
-        self.number: Counter[str] = Counter()
-        self._renew, self._progress, self._stop = renew, progress, stop
-        self._read = self._to_read = 0
-
-    def run(self, *, from_start: bool) -> Rebuilt:
-        reached_at = None if from_start else self._reached_at()
-        self._to_read = self._number_of_events(reached_at or 0) + self._number_of_events(0)
-        rebuild_tasks.fold_all(self, reached_at or 0)
-        self.number["events"] = self._read
-        rebuild_rest.settle(self)
-        rebuild_beats.fold_all(self)
-        is_whole = not self.is_stopped()
-        self._progress(self._read, self._read)
-        if is_whole and not self.dry_run:
-            self.write(_forget_marks)
-        return Rebuilt(reached_at, is_whole, **self.number)
-
-    def step(self, events: int) -> None:
-        """So many more events were read."""
-        self._renew()
-        self._read += events
-        self._progress(self._read, max(self._read, self._to_read))
-
-    def reached(self, at: int) -> None:
-        """What is told of by events before that moment is done."""
-        if not self.dry_run:
-            self.write(lambda connection: facts.set_mark(connection, MARK, at))
-
-    @contextmanager
-    def snapshot(self) -> Iterator[Connection]:
-        """All that is read in it is of one moment. SQLite's readers are so anyway."""
-        with self.ledger.read() as connection:
-            if self.ledger.dialect != "sqlite":
-                connection.execution_options(isolation_level="REPEATABLE READ")
-            yield connection
-
-    def write(self, work: Callable[[Connection], Any]) -> Any:
-        """One transaction, tried again when it met another writer; then a pause."""
-        for attempt in range(TRIES):
-            try:
-                with self.ledger.write() as connection:
-                    return work(connection)
-            except LedgerConflict:
-                if attempt == TRIES - 1:
-                    raise
-            finally:
-                if self.ledger.dialect == "sqlite":
-                    time.sleep(PAUSE_S)
-        raise AssertionError  # the last try returned or raised
-
-    def is_stopped(self) -> bool:
-        return self._stop is not None and self._stop.is_set()
-
-    def _reached_at(self) -> int | None:
-        with self.ledger.read() as connection:
-            return facts.mark(connection, MARK)
-
-    def _number_of_events(self, from_at: int) -> int:
-        """About how many there are from a moment on."""
-        columns = schema.event_count.c
-        with self.ledger.read() as connection:
-            return int(connection.scalar(select(func.sum(columns.number)).where(columns.hour_at >= from_at)) or 0)
+def _run(work: Rebuilding, *, from_start: bool) -> Rebuilt:
+    reached_at = None if from_start else work.reached_at()
+    work.expect(reached_at or 0)
+    rebuild_tasks.fold_all(work, reached_at or 0)
+    work.number["events"] = work.read
+    rebuild_rest.settle(work)
+    rebuild_beats.fold_all(work)
+    is_whole = not work.is_stopped()
+    work.end()
+    if is_whole and not work.dry_run:
+        work.write(_forget_marks)
+    return Rebuilt(reached_at, is_whole, **work.number)
 
 
 def _forget_marks(connection: Connection) -> None:

@@ -1,7 +1,7 @@
 """What beat's probe told, folded again from its events: all that is missing comes back, and what is there stays."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection, and_, select
 
@@ -9,15 +9,13 @@ from taskledger import bodies
 from taskledger.events import Event, canonical, decode, restore
 from taskledger.ledger import beats, schema
 from taskledger.ledger.labels import Kind
-
-if TYPE_CHECKING:
-    from taskledger.ledger.rebuild import Rebuilding
+from taskledger.ledger.rebuilding import Rebuilding
 
 #: events of one transaction
 PAGE = 500
 
 
-def fold_all(work: "Rebuilding") -> None:
+def fold_all(work: Rebuilding) -> None:
     """Fold every event of the probe again; those that were folded before change nothing."""
     types = work.ledger.labels.ids(Kind.TYPE, beats.BEAT_EVENT_TYPES.__contains__)
     last = b""
@@ -45,5 +43,5 @@ def _events(row: Any) -> list[Event]:
     return [event for event in decode(canonical(said)) if isinstance(event, Event)]
 
 
-def _fold(connection: Connection, *, work: "Rebuilding", cluster_id: int, events: list[Event]) -> None:
+def _fold(connection: Connection, *, work: Rebuilding, cluster_id: int, events: list[Event]) -> None:
     beats.fold(connection, work.ledger, cluster_id, events)

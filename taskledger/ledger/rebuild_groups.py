@@ -2,15 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection, select, update
 
 from taskledger.ledger import dialects, fold, schema
+from taskledger.ledger.rebuilding import Rebuilding
 from taskledger.tasks import Task
-
-if TYPE_CHECKING:
-    from taskledger.ledger.rebuild import Rebuilding
 
 #: groups that are known to be right and need not be asked for again
 MAX_KNOWN = 50_000
@@ -21,7 +19,7 @@ _LINE = re.compile(r":\d+ in ")
 class Groups:
     """Gathers the groups that tasks are in, and puts right those that are not there or tell something else."""
 
-    def __init__(self, work: "Rebuilding") -> None:
+    def __init__(self, work: Rebuilding) -> None:
         self._work, self._ledger = work, work.ledger
         self._known: set[bytes] = set()
         self._expected: dict[bytes, dict[str, Any]] = {}

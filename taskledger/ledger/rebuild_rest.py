@@ -8,7 +8,7 @@ is folded into ours as well, and if the two then tell of different events, all i
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection, and_, delete, select, update
 
@@ -30,9 +30,7 @@ from taskledger.ledger.rebuild_look import (
     whole_from_at,
     wrong_counts,
 )
-
-if TYPE_CHECKING:
-    from taskledger.ledger.rebuild import Rebuilding
+from taskledger.ledger.rebuilding import Rebuilding
 
 #: rows of counts in one transaction
 COUNTS_A_STEP = 500
@@ -42,7 +40,7 @@ ROUNDS = 3
 TRIES = 8
 
 
-def settle(work: "Rebuilding") -> None:
+def settle(work: Rebuilding) -> None:
     """Put right what differs, and count what cannot be judged."""
     rest = _Rest(work)
     look = rest.look()
@@ -61,7 +59,7 @@ def settle(work: "Rebuilding") -> None:
 
 
 class _Rest:
-    def __init__(self, work: "Rebuilding") -> None:
+    def __init__(self, work: Rebuilding) -> None:
         self._work, self._ledger = work, work.ledger
 
     def look(self) -> Look | None:

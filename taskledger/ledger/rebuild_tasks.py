@@ -8,7 +8,7 @@ Those that still differ are written, under their locks, as a recorder writes the
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -16,11 +16,9 @@ from taskledger.errors import EventDamaged
 from taskledger.events import Event, first_id_at
 from taskledger.ledger import bulk, dialects, fold, schema, settled
 from taskledger.ledger.rebuild_groups import Groups
+from taskledger.ledger.rebuilding import Rebuilding
 from taskledger.ledger.types import pack_task_id, unpack_task_id
 from taskledger.tasks import Task
-
-if TYPE_CHECKING:
-    from taskledger.ledger.rebuild import Rebuilding
 
 #: events of one page, and the bytes of their bodies as they are stored
 PAGE, PAGE_BYTES = 20_000, 16 * 1024 * 1024
@@ -43,7 +41,7 @@ _PLACES = {
 }
 
 
-def fold_all(work: "Rebuilding", from_at: int) -> None:
+def fold_all(work: Rebuilding, from_at: int) -> None:
     """Fold the tasks that events from that moment on tell of; then count the tasks of which no event tells."""
     folding = _Folding(work)
     folding.run(from_at)
@@ -51,7 +49,7 @@ def fold_all(work: "Rebuilding", from_at: int) -> None:
 
 
 class _Folding:
-    def __init__(self, work: "Rebuilding") -> None:
+    def __init__(self, work: Rebuilding) -> None:
         self._work, self._ledger = work, work.ledger
         self._groups = Groups(work)
         self._checked: OrderedDict[tuple[int, bytes], None] = OrderedDict()

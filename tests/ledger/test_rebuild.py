@@ -14,7 +14,17 @@ from stories import NOON, TASK, TRACEBACK, decoded, failed, raw, retried_twice, 
 from benchmarks import corpus
 from taskledger.errors import LedgerBusy
 from taskledger.events import Event
-from taskledger.ledger import Ledger, leases, open_ledger, rebuild, rebuild_look, rebuild_tasks, retain, schema
+from taskledger.ledger import (
+    Ledger,
+    leases,
+    open_ledger,
+    rebuild,
+    rebuild_look,
+    rebuild_tasks,
+    rebuilding,
+    retain,
+    schema,
+)
 from taskledger.ledger.query import task
 from taskledger.ledger.record import Batch, record
 from taskledger.retention import parse_retention
@@ -106,7 +116,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rebuild_tasks, "PAGE", 150)
     monkeypatch.setattr(rebuild_tasks, "TASKS_A_STEP", 20)
     monkeypatch.setattr(rebuild_tasks, "ROWS_A_STEP", 64)
-    monkeypatch.setattr(rebuild, "PAUSE_S", 0.001)
+    monkeypatch.setattr(rebuilding, "PAUSE_S", 0.001)
     monkeypatch.setattr(rebuild_look, "ROWS_A_STEP", 100)
 
 
@@ -240,8 +250,8 @@ def test_from_the_start(ledger: Ledger) -> None:
     told = corpus_told(number=80)
     record_all(ledger, told)
     with ledger.write() as connection:
-        connection.execute(schema.mark.insert(), {"name": rebuild.MARK, "value": NOON_AT + 2_000_000})
-        connection.execute(schema.mark.insert(), {"name": f"{rebuild.MARKS}0.0.1", "value": NOON_AT * 2})
+        connection.execute(schema.mark.insert(), {"name": rebuilding.MARK, "value": NOON_AT + 2_000_000})
+        connection.execute(schema.mark.insert(), {"name": f"{rebuilding.MARKS}0.0.1", "value": NOON_AT * 2})
     first = rebuild.rebuild(ledger, dry_run=True)
     second = rebuild.rebuild(ledger, from_start=True)
 
