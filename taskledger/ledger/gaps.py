@@ -238,7 +238,8 @@ def _write(
     connection.execute(schema.gap.insert(), row)
 
 
-def _within(moments: Iterable[int], missing: Missing) -> int:
+def _within(moments: Iterable[int], missing: Any) -> int:
+    """How many of them lie in something missing, or in a gap: after its `from_at`, up to its `to_at`."""
     return sum([missing.from_at < at <= missing.to_at for at in moments])
 
 
@@ -269,7 +270,8 @@ def _look_again(ledger: Ledger, cluster_id: int, horizon_at: int) -> int:
     for gap in gaps:
         with ledger.read() as connection:
             tale = told(connection, ledger.labels, cluster_id, gap.from_at, gap.to_at, gap.host_id)[gap.host_id]
-        late = len(tale.starts) - gap.starts_heard, len(tale.ends) - gap.ends_heard
+        # Events are read by the millisecond: one of a moment after the gap is none of its.
+        late = _within(tale.starts, gap) - gap.starts_heard, _within(tale.ends, gap) - gap.ends_heard
         if any(late):
             _found_late(ledger, gap, *late)
             changed += 1

@@ -106,6 +106,28 @@ def test_what_comes_late_is_taken_out_again(ledger):
     assert found(ledger) == []
 
 
+def test_what_begins_in_the_millisecond_of_a_heartbeat_is_not_late(ledger):
+    """A solo worker begins its next task right after each heartbeat: that start is none of the gap that ends there."""
+    node = Node()
+    for second in range(1, 60, 2):
+        node.tell("worker-heartbeat", second + 0.999)
+        node._processed += 1
+        node._running.append(f"task-{second}")
+        node.tell("task-started", second + 0.9994, uuid=f"task-{second}")
+        node.tell("task-succeeded", second + 1.5, uuid=node._running.pop(), result="1")
+    away = [event for event in node.events if 20.3 < event["true"] < 26.1]
+    first = listen(ledger, 0)
+    deliver(ledger, [event for event in node.events if event["true"] <= 20.3], first, until_s=20.3)
+    presence.end(ledger, Position(first, START_AT + round(20.3 * S)), "lost the connection")
+    second_id = listen(ledger, 26.1)
+    deliver(ledger, [event for event in node.events if event["true"] >= 26.1], second_id, until_s=60)
+    for at_s in (60, 61):
+        extend(ledger, second_id, at_s)
+        compare(ledger, at_s)
+
+    assert [(gap.starts, gap.ends) for gap in found(ledger)] == [(started(away), ended(away))]
+
+
 def test_ends_that_are_told_twice_or_of_nothing(ledger):
     """A failure told twice counts once; a task that was revoked before it began, or is unknown, counts not at all."""
     node = Node(seed=9)
