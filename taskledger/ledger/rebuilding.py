@@ -10,15 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from taskledger import __version__
-from taskledger.errors import LedgerConflict
 from taskledger.ledger import schedule_facts as facts
-from taskledger.ledger import schema
+from taskledger.ledger import schema, steps
 from taskledger.ledger.engine import Ledger
 
 #: seconds between two transactions that write, for whoever else wants to: SQLite lets only one
 PAUSE_S = 0.01
-#: how often a step that met another writer is tried again
-TRIES = 8
 #: how far an unfinished rebuild got; of this version, since another one may make other rows of the same events
 MARKS = "rebuilt_before_at:"
 MARK = f"{MARKS}{__version__}"
@@ -76,17 +73,7 @@ class Rebuilding:
 
     def write(self, work: Callable[[Connection], Any]) -> Any:
         """One transaction, tried again when it met another writer; then a pause."""
-        for attempt in range(TRIES):
-            try:
-                with self.ledger.write() as connection:
-                    return work(connection)
-            except LedgerConflict:
-                if attempt == TRIES - 1:
-                    raise
-            finally:
-                if self.ledger.dialect == "sqlite":
-                    time.sleep(PAUSE_S)
-        raise AssertionError  # the last try returned or raised
+        return steps.step(self.ledger, work, self._pause)
 
     def is_stopped(self) -> bool:
         return self._stop is not None and self._stop.is_set()
@@ -95,6 +82,10 @@ class Rebuilding:
         """How far one came that did not end; None when there was none."""
         with self.ledger.read() as connection:
             return facts.mark(connection, MARK)
+
+    def _pause(self) -> None:
+        if self.ledger.dialect == "sqlite":
+            time.sleep(PAUSE_S)
 
     def _number_of_events(self, from_at: int) -> int:
         """About how many there are from a moment on."""

@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, func, select, tuple_
 
 from taskledger.crontabs import DAY, SECOND
-from taskledger.errors import LedgerConflict
 from taskledger.events import first_id_at
-from taskledger.ledger import beat_versions, dialects, lasting, prunable, schema
+from taskledger.ledger import beat_versions, dialects, lasting, prunable, schema, steps
 from taskledger.ledger import schedule_facts as facts
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.schedule_judge import TASKS_PRUNED
@@ -24,8 +23,6 @@ TASKS_A_STEP = 500
 ROWS_A_STEP = 2_000
 #: seconds between two transactions, for whoever else wants to write
 PAUSE_S = 0.02
-#: how often a step that met another writer is tried again
-TRIES = 8
 #: the mark before which events are refused, as they have been pruned
 EVENTS_PRUNED = "pruned_before_at"
 #: the mark before which events without a task may be gone
@@ -189,16 +186,7 @@ class _Pruning:
 
     def _step(self, work: Callable[[Connection], T]) -> T:
         """One transaction, tried again when it met another writer; then a pause."""
-        for attempt in range(TRIES):
-            try:
-                with self.ledger.write() as connection:
-                    return work(connection)
-            except LedgerConflict:
-                if attempt == TRIES - 1:
-                    raise
-            finally:
-                self._pause()
-        raise AssertionError  # the last try returned or raised
+        return steps.step(self.ledger, work, self._pause)
 
     def _pause(self) -> None:
         if self.stop is None:
