@@ -88,7 +88,7 @@ class Writing:
         try:
             self._ask(_pipe(self._child.stdin), batch)
             answer = pipes.receive(_pipe(self._child.stdout))
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, ValueError, TypeError) as error:  # the last two for what is no answer of ours
             self._give_up(error)
             return None
         if answer[0] == scribe.AWAY:

@@ -87,7 +87,7 @@ def test_what_is_right_is_not_called_wrong(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_found(place: int, wrong: dict[str, object], said: str, tmp_path: Path) -> None:
     """Each kind of wrong verdict is told, with what beat's log says."""
-    ticks = (*RIGHT[:place], RIGHT[place]._replace(**wrong), *RIGHT[place + 1 :])  # type: ignore[arg-type]
+    ticks = (*RIGHT[:place], RIGHT[place]._replace(**wrong), *RIGHT[place + 1 :])  # type: ignore[arg-type] # each case names fields of its own
 
     assert any(said in each for each in found(tmp_path, ticks))
 

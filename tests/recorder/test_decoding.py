@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from taskledger.config import Settings
+from taskledger.events import Event
 from taskledger.recorder.decoding import Decoding, Items
 from taskledger.recorder.source import Delivery, Tag
 from taskledger.recorder.waiting import Heard
@@ -19,7 +20,7 @@ def event(task_id: str, **more: Any) -> dict[str, Any]:
 
 
 def ids(items: Items) -> list[list[Any]]:
-    return [[item.task_id for item in made] for made in items]  # type: ignore[union-attr]
+    return [[item.task_id for item in made if isinstance(item, Event)] for made in items]
 
 
 def test_each_message_has_its_events() -> None:

@@ -96,6 +96,16 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 
 
 @pytest.fixture
+def own(browser: Browser, day_copy: str) -> Iterator[Page]:
+    """A page of a site over a ledger that may be written to."""
+    site = Site(Settings(database_url=day_copy, port=0))
+    site.start()
+    with visiting(browser, site.address) as opened:
+        yield opened
+    site.stop()
+
+
+@pytest.fixture
 def private(browser: Browser, address: str) -> Open:
     """Another private window."""
     return lambda **how: visiting(browser, address, **how)

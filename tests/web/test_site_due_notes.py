@@ -1,19 +1,18 @@
 """What people say of due times: notes, and what is acknowledged is drawn, counted, and no problem any more."""
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from browsing import follow, overflow, picture, rows, visiting
+from browsing import follow, overflow, picture, rows
 from flask.testing import FlaskClient
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 from story import SECOND
 from test_site_accessible import violations
 from test_site_schedule_words import row, tick
 
 from taskledger.config import Settings
-from taskledger_web import Site, create_app, strip
+from taskledger_web import create_app, strip
 
 #: the due times of the recorded day that the clean-up missed, the last one still overdue
 MISSED = int(datetime(2026, 11, 22, 4, 30, tzinfo=UTC).timestamp()) * SECOND
@@ -163,16 +162,6 @@ def test_runs_in_a_row_begin_after_the_acknowledged_one() -> None:
     well = strip.verdict(row("a", tick(2, "missed", is_acknowledged=True), tick(1)))
     assert (well.mark.text, well.problems) == ("On time", 0)
     assert strip.describe(tick(1, "missed", is_acknowledged=True)) == "missed, acknowledged"
-
-
-@pytest.fixture
-def own(browser: Browser, day_copy: str) -> Iterator[Page]:
-    """A page of a site over a ledger that may be written to."""
-    site = Site(Settings(database_url=day_copy, port=0))
-    site.start()
-    with visiting(browser, site.address) as opened:
-        yield opened
-    site.stop()
 
 
 @pytest.mark.browser

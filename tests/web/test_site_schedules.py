@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from html import unescape
 from itertools import combinations
@@ -11,16 +11,16 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import story
-from browsing import SCREENSHOTS, enter, follow, overflow, rows, visiting
+from browsing import SCREENSHOTS, enter, follow, overflow, rows
 from flask.testing import FlaskClient
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from taskledger.config import Settings
 from taskledger.crontabs import Crontab
 from taskledger.ledger import open_ledger
 from taskledger.ledger.schedule_store import judge_due, keep_definitions
 from taskledger.schedules import Entry
-from taskledger_web import Site, create_app, view
+from taskledger_web import create_app, view
 
 pytestmark = pytest.mark.browser
 PLACES = (
@@ -127,16 +127,6 @@ def test_what_is_not_counted_stands_beside_the_percentage(client: FlaskClient) -
     assert "task-sent</span>" in html
     assert "<strong>No probe in beat:</strong> lateness is measured when the task was sent" in html
     assert "app.conf.taskledger_beat = True" in html
-
-
-@pytest.fixture
-def own(browser: Browser, day_copy: str) -> Iterator[Page]:
-    """A page of a site over a ledger that may be written to."""
-    site = Site(Settings(database_url=day_copy, port=0))
-    site.start()
-    with visiting(browser, site.address) as opened:
-        yield opened
-    site.stop()
 
 
 def test_what_is_expected_of_an_entry_is_kept(own: Page) -> None:
