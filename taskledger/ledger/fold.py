@@ -1,21 +1,17 @@
-"""Bring the rows of tasks, runs and workers in line with their events, inside the transaction that wrote the events."""
+"""Bring the rows of tasks and runs in line with their events, inside the transaction that wrote the events."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from types import MappingProxyType
-from typing import Any
 
-from sqlalchemy import Connection, and_, delete, select, update
+from sqlalchemy import Connection, and_, select
 
-from taskledger import bodies, failures
-from taskledger import workers as core
-from taskledger.events import TASK_EVENT_TYPES, WORKER_EVENT_TYPES, Event, integer, restore
+from taskledger import bodies
+from taskledger.events import Event, integer, restore
 from taskledger.ledger import bulk, dialects, lasting, schema, settled
 from taskledger.ledger.engine import Ledger
-from taskledger.ledger.labels import Kind, Labels
+from taskledger.ledger.rows import Drawn, Rows
 from taskledger.ledger.stories import Stories
 from taskledger.ledger.types import pack_task_id, unpack_task_id
-from taskledger.runs import Run
 from taskledger.settlements import OPEN, Settlement
 from taskledger.tasks import Task, project
 
@@ -23,25 +19,26 @@ from taskledger.tasks import Task, project
 Told = dict[tuple[int, str], list[Event] | None]
 #: task id -> what was settled of it
 Facts = Mapping[str, Sequence[Settlement]]
-#: (cluster, host) -> the first event of a task that the host was noted to tell of, and the minute of the last
-Heard = dict[tuple[int, int], tuple[int, int]]
 
 #: Events from which a task is projected: of a longer story its first and its last half, so that nobody can make us read
 #: a million events for each new one.
 MAX_STORY = 1_000
-#: microseconds: a worker's last event of a task is noted to the minute, so that not each of them is a write
-HEARD_EVERY = 60_000_000
-#: sessions of a worker that new events can still belong to
-OPEN_SESSIONS = 5
 
 E = schema.event.c
 STORY = "SELECT task_id, id, at, codec, body FROM event"
 
 
-def tasks(connection: Connection, ledger: Ledger, cluster_id: int, fresh: Mapping[str, Sequence[Event]]) -> Told:
+def tasks(
+    connection: Connection,
+    ledger: Ledger,
+    cluster_id: int,
+    fresh: Mapping[str, Sequence[Event]],
+    ahead: Mapping[str, Drawn] = MappingProxyType({}),
+) -> Told:
     """Project again each task that got new events; what is to be remembered of them once this is committed.
 
-    A task's row is its lock: whoever holds it sees every committed event of the task, so the last to write is right.
+    `ahead` is what these events make of tasks of which nothing was recorded before. A task's row is its lock: whoever
+    holds it sees every committed event of the task, so the last to write is right.
     """
     pending = {pack_task_id(task_id): task_id for task_id in fresh}
     told: Told = {}
@@ -52,10 +49,12 @@ def tasks(connection: Connection, ledger: Ledger, cluster_id: int, fresh: Mappin
         facts = {
             key: (stories.get(task_id) or fresh[task_id], known.get(task_id, 0) + len(fresh[task_id]))
             for key, task_id in pending.items()
+            if task_id in known or task_id not in ahead
         }
-        made = list(projections(facts, settlements).values())
+        new = [ahead[task_id] for task_id in pending.values() if task_id in ahead and task_id not in known]
+        made = [*projections(facts, settlements).values(), *(drawn.task for drawn in new)]
         told |= {(cluster_id, one.id): _remembered(one, known, stories, fresh) for one in made}
-        pending = put(connection, Rows(ledger.labels, cluster_id), made, known)
+        pending = put(connection, Rows(ledger.labels, cluster_id, new), made, known)
     return told
 
 
@@ -83,7 +82,7 @@ def projected(task_id: str, story: Sequence[Event], events: int, settlements: Se
     return project(task_id, [*first, *last], cut_at=first[-1].at, settlements=settlements)._replace(events=events)
 
 
-def put(connection: Connection, rows: "Rows", made: Sequence[Task], known: Collection[str]) -> dict[bytes, str]:
+def put(connection: Connection, rows: Rows, made: Sequence[Task], known: Collection[str]) -> dict[bytes, str]:
     """Write the rows of tasks; the `known` ones are locked, and replaced.
 
     Another recorder may have made the rows of new ones meanwhile: then none of these is written, and they are returned,
@@ -91,11 +90,12 @@ def put(connection: Connection, rows: "Rows", made: Sequence[Task], known: Colle
     """
     replaced = [one for one in made if one.id in known]
     _delete(connection, rows.cluster_id, [pack_task_id(one.id) for one in replaced])
-    _insert(connection, rows, replaced)
+    _insert(connection, [rows.drawn(one) for one in replaced])
     _note_left_open(connection, rows.cluster_id, made)
     lasting.keep(connection, made)
     new = [one for one in made if one.id not in known]
-    return {} if _insert_new(connection, rows, new) else {pack_task_id(one.id): one.id for one in new}
+    is_done = _insert_new(connection, [rows.drawn(one) for one in new])
+    return {} if is_done else {pack_task_id(one.id): one.id for one in new}
 
 
 def hold(connection: Connection, cluster_id: int, ids: Collection[str]) -> set[str]:
@@ -206,177 +206,22 @@ def _delete(connection: Connection, cluster_id: int, keys: Sequence[bytes]) -> N
     bulk.delete_in(connection, schema.task, "id", keys, after=after)
 
 
-def _insert(connection: Connection, rows: "Rows", made: Sequence[Task]) -> None:
-    bulk.insert(connection, schema.task, [rows.task(one) for one in made])
-    _insert_runs(connection, rows, made)
+def _insert(connection: Connection, made: Sequence[Drawn]) -> None:
+    bulk.insert(connection, schema.task, [drawn.row for drawn in made])
+    _insert_runs(connection, made)
 
 
-def _insert_new(connection: Connection, rows: "Rows", made: Sequence[Task]) -> bool:
+def _insert_new(connection: Connection, made: Sequence[Drawn]) -> bool:
     """Whether none of the rows was there; else nothing is inserted."""
-    if not bulk.insert_if_all_new(connection, schema.task, [rows.task(one) for one in made]):
+    if not bulk.insert_if_all_new(connection, schema.task, [drawn.row for drawn in made]):
         return False
-    _insert_runs(connection, rows, made)
+    _insert_runs(connection, made)
     return True
 
 
-def _insert_runs(connection: Connection, rows: "Rows", made: Sequence[Task]) -> None:
-    groups = {group["fingerprint"]: group for one in made for run in one.runs if (group := rows.group(one, run))}
+def _insert_runs(connection: Connection, made: Sequence[Drawn]) -> None:
+    groups = {group["fingerprint"]: group for drawn in made for group in drawn.groups}
     if groups:
         ordered = [groups[key] for key in sorted(groups)]
         connection.execute(dialects.insert_ignore(connection, schema.failure_group), ordered)
-    bulk.insert(connection, schema.run, [rows.run(one, run) for one in made for run in one.runs])
-
-
-class Rows:
-    """Makes the rows of tasks and runs, in the order of the columns of their tables."""
-
-    def __init__(self, labels: Labels, cluster_id: int) -> None:
-        self.cluster_id = cluster_id
-        self._labels = labels
-
-    def task(self, one: Task) -> bulk.Row:
-        return (
-            one.first_at,
-            one.sent_at,
-            one.received_at,
-            one.started_at,
-            one.ended_at,
-            one.eta_at,
-            one.expires_at,
-            one.wait_s,
-            one.runtime_s,
-            self.cluster_id,
-            self._number(Kind.NAME, one.name),
-            self._number(Kind.HOST, one.worker),
-            self._number(Kind.HOST, one.client),
-            self._number(Kind.QUEUE, one.queue),
-            self._number(Kind.ROUTING_KEY, one.routing_key),
-            one.retries,
-            one.events,
-            len([run for run in one.runs if run.started_at is not None]),
-            int(one.state),
-            one.settled_by,
-            pack_task_id(one.id),
-            None if one.root_id is None else pack_task_id(one.root_id),
-            None if one.parent_id is None else pack_task_id(one.parent_id),
-            one.args,
-            one.kwargs,
-            one.result,
-            one.exception,
-        )
-
-    def run(self, one: Task, run: Run) -> bulk.Row:
-        return (
-            run.sent_at,
-            run.received_at,
-            run.started_at,
-            run.ended_at,
-            run.runtime_s,
-            self.cluster_id,
-            run.number,
-            self._number(Kind.HOST, run.worker),
-            run.pid,
-            run.retries,
-            int(run.state),
-            run.settled_by,
-            pack_task_id(one.id),
-            failures.fingerprint(one.name, run.failure) if run.failure else None,
-            run.exception,
-            run.traceback,
-            run.note,
-        )
-
-    def group(self, one: Task, run: Run) -> dict[str, Any] | None:
-        if run.failure is None:
-            return None
-        return {
-            "fingerprint": failures.fingerprint(one.name, run.failure),
-            "rule": failures.RULE,
-            "name_id": self._number(Kind.NAME, one.name),
-            "title": run.failure.title,
-            "frame": run.failure.frame,
-        }
-
-    def _number(self, kind: Kind, value: str | None) -> int | None:
-        return None if value is None else self._labels.number(kind, value)
-
-
-def workers(
-    connection: Connection, ledger: Ledger, cluster_id: int, events: Sequence[Event], received_at: int
-) -> Heard:
-    """Fold worker events into the sessions of their nodes, and note which nodes tell of their tasks.
-
-    That is noted to the minute: it answers whether a worker has -E, and not when. Returns what was noted.
-    """
-    lives: dict[int, list[Event]] = {}
-    told: dict[int, list[int]] = {}
-    for event in events:
-        if event.hostname is None or event.type == "task-sent":
-            continue
-        host_id = ledger.labels.number(Kind.HOST, event.hostname)
-        if event.type in WORKER_EVENT_TYPES:
-            lives.setdefault(host_id, []).append(event)
-        elif event.type in TASK_EVENT_TYPES:
-            told.setdefault(host_id, []).append(event.at)
-    heard = {(cluster_id, host_id): (min(times), minute_of(max(times))) for host_id, times in told.items()}
-    heard = {key: noted for key, noted in heard.items() if _says_more(noted, ledger.stories.heard.get(key))}
-    for host_id in sorted(lives.keys() | {host_id for _, host_id in heard}):
-        mine, noted = lives.get(host_id, []), heard.get((cluster_id, host_id))
-        first_at = min([*(event.at for event in mine), *(noted or ())[:1]])
-        _touch_worker(connection, cluster_id, host_id, first_at, noted[1] if noted else None)
-        _fold_sessions(connection, cluster_id, host_id, mine, received_at)
-    return {key: _both(noted, ledger.stories.heard.get(key)) for key, noted in heard.items()}
-
-
-def minute_of(at: int) -> int:
-    """When its minute began."""
-    return at // HEARD_EVERY * HEARD_EVERY
-
-
-def _says_more(noted: tuple[int, int], before: tuple[int, int] | None) -> bool:
-    return before is None or noted[0] < before[0] or noted[1] > before[1]
-
-
-def _both(noted: tuple[int, int], before: tuple[int, int] | None) -> tuple[int, int]:
-    return noted if before is None else (min(noted[0], before[0]), max(noted[1], before[1]))
-
-
-def _touch_worker(connection: Connection, cluster_id: int, host_id: int, first_at: int, told_at: int | None) -> None:
-    """Make sure the worker has a row, and lock it: it is the lock of its sessions."""
-    table = schema.worker
-    mine = (table.c.host_id == host_id) & (table.c.cluster_id == cluster_id)
-    row = {"host_id": host_id, "cluster_id": cluster_id, "first_at": first_at}
-    connection.execute(dialects.insert_ignore(connection, table), [row])
-    found = connection.execute(select(table.c.first_at, table.c.task_event_at).where(mine).with_for_update()).one()
-    values = {
-        "first_at": min(found.first_at, first_at),
-        "task_event_at": max(found.task_event_at or 0, told_at or 0) or None,
-    }
-    if values != {"first_at": found.first_at, "task_event_at": found.task_event_at}:
-        connection.execute(update(table).where(mine).values(values))
-
-
-def _fold_sessions(
-    connection: Connection, cluster_id: int, host_id: int, events: Sequence[Event], received_at: int
-) -> None:
-    if not events:
-        return
-    table = schema.worker_session
-    mine = (table.c.host_id == host_id) & (table.c.cluster_id == cluster_id)
-    newest = connection.execute(select(table).where(mine).order_by(table.c.first_at.desc()).limit(OPEN_SESSIONS)).all()
-    before = tuple(session_of(found) for found in reversed(newest))
-    after = before
-    for event in sorted(events, key=lambda event: event.at):
-        after = core.fold(after, event, received_at)
-    for gone in (session for session in before if session not in after):
-        connection.execute(delete(table).where(mine, table.c.pid == gone.pid, table.c.first_at == gone.first_at))
-    rows = [{"host_id": host_id, "cluster_id": cluster_id, **asdict(one)} for one in after if one not in before]
-    if rows:
-        connection.execute(table.insert(), rows)
-
-
-def session_of(row: Any) -> core.Session:
-    """The session of a row of `worker_session`."""
-    values = row._asdict()
-    del values["host_id"], values["cluster_id"]
-    return core.Session(**values)
+    bulk.insert(connection, schema.run, [row for drawn in made for row in drawn.runs])

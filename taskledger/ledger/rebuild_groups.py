@@ -6,8 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from taskledger.ledger import dialects, fold, schema
+from taskledger.ledger import dialects, schema
 from taskledger.ledger.rebuilding import Rebuilding
+from taskledger.ledger.rows import Rows
 from taskledger.tasks import Task
 
 #: groups that are known to be right and need not be asked for again
@@ -26,7 +27,7 @@ class Groups:
 
     def expect(self, cluster_id: int, tasks: Iterable[Task]) -> None:
         """These tasks are what their events make of them, so the groups of their runs are to be there."""
-        rows = fold.Rows(self._ledger.labels, cluster_id)
+        rows = Rows(self._ledger.labels, cluster_id)
         for one in tasks:
             for run in one.runs:
                 group = rows.group(one, run)

@@ -20,6 +20,7 @@ from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind
 from taskledger.ledger.record import HOUR
 from taskledger.ledger.schedule_judge import TASKS_PRUNED
+from taskledger.ledger.sessions import OPEN_SESSIONS, minute_of, session_of
 
 #: rows of events in memory at once
 ROWS_A_STEP = 5_000
@@ -54,7 +55,7 @@ class Life:
                 self.is_damaged = True
                 continue
             self.open = core.fold(self.open, event, at + lag_ms * 1000)
-            over = len(self.open) - fold.OPEN_SESSIONS
+            over = len(self.open) - OPEN_SESSIONS
             if over > 0:
                 self.done.extend(self.open[:over])
                 self.open = self.open[over:]
@@ -119,7 +120,7 @@ def read_rows(connection: Connection, look: Look) -> None:
         look.workers[row.cluster_id, row.host_id] = (row.first_at, row.task_event_at)
     found: dict[Host, list[core.Session]] = defaultdict(list)
     for row in connection.execute(select(schema.worker_session)):
-        found[row.cluster_id, row.host_id].append(fold.session_of(row))
+        found[row.cluster_id, row.host_id].append(session_of(row))
     look.sessions |= {host: frozenset(rows) for host, rows in found.items()}
     for row in connection.execute(select(schema.event_count)):
         look.counts[row.hour_at, row.cluster_id, row.type_id] = row.number
@@ -152,7 +153,7 @@ def tell(look: Look, types: Types, rows: Sequence[Any]) -> None:
         elif type_id in types.telling:
             life = look.lives[host]
             life.first_at = min(life.first_at or at, at)
-            life.task_event_at = max(life.task_event_at or 0, fold.minute_of(at)) or None
+            life.task_event_at = max(life.task_event_at or 0, minute_of(at)) or None
     for host, mine in lived.items():
         life = look.lives[host]
         if not life.last_id:
@@ -170,7 +171,7 @@ def in_time(rows: Iterable[Any]) -> list[Any]:
 
 
 def _newest(sessions: Iterable[core.Session]) -> tuple[core.Session, ...]:
-    return tuple(sorted(sessions, key=lambda session: (session.first_at, session.pid))[-fold.OPEN_SESSIONS :])
+    return tuple(sorted(sessions, key=lambda session: (session.first_at, session.pid))[-OPEN_SESSIONS:])
 
 
 def joined(made: frozenset[core.Session], kept: frozenset[core.Session]) -> frozenset[core.Session]:

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, select, update
 
 from taskledger import workers as core
-from taskledger.ledger import bulk, dialects, fold, retain, schema
+from taskledger.ledger import bulk, dialects, retain, schema
 from taskledger.ledger import schedule_facts as facts
 from taskledger.ledger.rebuild_look import (
     Count,
@@ -31,6 +31,7 @@ from taskledger.ledger.rebuild_look import (
     wrong_counts,
 )
 from taskledger.ledger.rebuilding import Rebuilding
+from taskledger.ledger.sessions import session_of
 
 #: rows of counts in one transaction
 COUNTS_A_STEP = 500
@@ -167,7 +168,7 @@ def _put_worker(
 def _sessions_of(connection: Connection, host: Host) -> frozenset[core.Session]:
     table = schema.worker_session
     mine = and_(table.c.cluster_id == host[0], table.c.host_id == host[1])
-    return frozenset(fold.session_of(row) for row in connection.execute(select(table).where(mine)))
+    return frozenset(session_of(row) for row in connection.execute(select(table).where(mine)))
 
 
 def _replace_sessions(

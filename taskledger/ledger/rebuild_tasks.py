@@ -17,6 +17,7 @@ from taskledger.events import Event, first_id_at
 from taskledger.ledger import bulk, dialects, fold, schema, settled
 from taskledger.ledger.rebuild_groups import Groups
 from taskledger.ledger.rebuilding import Rebuilding
+from taskledger.ledger.rows import Rows
 from taskledger.ledger.types import pack_task_id, unpack_task_id
 from taskledger.tasks import Task
 
@@ -153,7 +154,7 @@ class _Folding:
             # Writing tasks makes their groups as well, and says of none whether it was there.
             self._groups.expect(cluster_id, right)
             self._groups.settle(connection)
-            rows = fold.Rows(self._ledger.labels, cluster_id)
+            rows = Rows(self._ledger.labels, cluster_id)
             pending = sorted(fold.put(connection, rows, right, known))
             number += len(right) - len(pending)
         return number
@@ -177,7 +178,7 @@ class _Folding:
         return fold.projections(told, settlements)
 
     def _compare(self, connection: Connection, cluster_id: int, made: Mapping[bytes, Task]) -> "_Compared":
-        return _compared(connection, fold.Rows(self._ledger.labels, cluster_id), made)
+        return _compared(connection, Rows(self._ledger.labels, cluster_id), made)
 
     def _remember(self, cluster_id: int, keys: Iterable[bytes]) -> None:
         # What comes to a task after this is folded by whoever records it.
@@ -215,7 +216,7 @@ class _Compared(NamedTuple):
     richer: frozenset[bytes]
 
 
-def _compared(connection: Connection, rows: fold.Rows, made: Mapping[bytes, Task]) -> _Compared:
+def _compared(connection: Connection, rows: Rows, made: Mapping[bytes, Task]) -> _Compared:
     tasks = {key: found[0] for key, found in _found(connection, schema.task, "id", rows.cluster_id, made).items()}
     runs = _found(connection, schema.run, "task_id", rows.cluster_id, made)
     differing = {
@@ -239,7 +240,7 @@ def _found(
     return found
 
 
-def _same_runs(rows: fold.Rows, one: Task, found: Sequence[bulk.Row]) -> bool:
+def _same_runs(rows: Rows, one: Task, found: Sequence[bulk.Row]) -> bool:
     number = _PLACES[schema.run, "number"]
     return sorted(found, key=lambda row: row[number]) == [rows.run(one, run) for run in one.runs]
 

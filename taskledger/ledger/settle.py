@@ -13,6 +13,7 @@ from taskledger.ledger.answers import Span
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind
 from taskledger.ledger.query.listening import coverage
+from taskledger.ledger.sessions import session_of
 from taskledger.lives import SLACK, Sign, begun_at, life_of, sign_of
 from taskledger.orphans import Suspect
 from taskledger.runs import Run
@@ -167,7 +168,7 @@ def _sessions(connection: Connection, places: Iterable[Place]) -> dict[Place, li
     for chunk in dialects.chunks(sorted({host_id for host_id, _ in places})):
         question = select(table).where(table.c.host_id.in_(chunk)).order_by(table.c.first_at)
         for row in connection.execute(question):
-            found[row.host_id, row.cluster_id].append(fold.session_of(row))
+            found[row.host_id, row.cluster_id].append(session_of(row))
     return found
 
 

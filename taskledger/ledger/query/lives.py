@@ -9,8 +9,8 @@ from sqlalchemy import Connection, select
 from taskledger import bodies
 from taskledger.events import first_id_at, integer, restore
 from taskledger.ledger import dialects, schema
-from taskledger.ledger.fold import session_of
 from taskledger.ledger.labels import Kind, Labels
+from taskledger.ledger.sessions import session_of
 from taskledger.workers import Session, load_of, lost_after_s
 
 #: (host, cluster) -> sessions, in the order in which they began

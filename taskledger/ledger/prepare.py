@@ -1,0 +1,110 @@
+"""What a batch comes to as far as that can be told without its transaction: rows, and the tasks its events make.
+
+This is half of the work of recording, and while one batch waits for the database another thread can do it for the next.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+from taskledger import bodies
+from taskledger.events import INT32_MAX, Event
+from taskledger.ledger import bulk, fold
+from taskledger.ledger.labels import Kind, Labels
+from taskledger.ledger.rows import Drawn, Rows
+from taskledger.ledger.types import pack_task_id
+from taskledger.states import BEAT_SENT, SILENT_TYPES
+from taskledger.texts import name
+
+_FIELDS = ((Kind.NAME, "name"), (Kind.QUEUE, "queue"), (Kind.ROUTING_KEY, "routing_key"))
+_NOTHING: Mapping[str, Drawn] = MappingProxyType({})
+
+
+class Prepared(NamedTuple):
+    """The events of a batch, each once and in the order of their ids, and what they come to if all of them are new."""
+
+    cluster_id: int
+    events: list[Event]
+    #: of `event`, in the order of its columns
+    rows: list[bulk.Row]
+    by_task: Mapping[str, list[Event]]
+    #: what these events alone make of a task: right for tasks of which nothing was recorded before
+    tasks: Mapping[str, Drawn] = _NOTHING
+
+
+def prepare(labels: Labels, cluster: str, received_at: int, events: Iterable[Event]) -> Prepared:
+    """Every name must have been interned (`unknown_names`)."""
+    unique = {event.id: event for event in events}
+    ordered = [unique[event_id] for event_id in sorted(unique)]
+    cluster_id = labels.number(Kind.CLUSTER, cluster)
+    return Prepared(cluster_id, ordered, _rows(labels, cluster_id, received_at, ordered), by_task(ordered))
+
+
+def with_tasks(labels: Labels, prepared: Prepared) -> Prepared:
+    """The same with its tasks."""
+    rows = Rows(labels, prepared.cluster_id)
+    made = {
+        task_id: rows.drawn(fold.projected(task_id, story, len(story))) for task_id, story in prepared.by_task.items()
+    }
+    return prepared._replace(tasks=made)
+
+
+def only(prepared: Prepared, kept: Iterable[bytes]) -> Prepared:
+    """What is left of it with the events of these ids."""
+    ids = set(kept)
+    pairs = [pair for pair in zip(prepared.events, prepared.rows, strict=True) if pair[0].id in ids]
+    events = [event for event, _ in pairs]
+    return Prepared(prepared.cluster_id, events, [row for _, row in pairs], by_task(events))
+
+
+def by_task(events: Iterable[Event]) -> dict[str, list[Event]]:
+    stories: dict[str, list[Event]] = defaultdict(list)
+    for event in events:
+        if event.task_id is not None:
+            stories[event.task_id].append(event)
+    return stories
+
+
+def unknown_names(labels: Labels, cluster: str, events: Iterable[Event]) -> Iterator[tuple[Kind, str]]:
+    """The names that have no number at hand: mostly none, so that is what must be found out fast."""
+    types, hosts = labels.known(Kind.TYPE), labels.known(Kind.HOST)
+    fields = [(labels.known(kind), kind, key) for kind, key in _FIELDS]
+    if cluster not in labels.known(Kind.CLUSTER):
+        yield Kind.CLUSTER, cluster
+    for event in events:
+        if event.type not in types:
+            yield Kind.TYPE, event.type
+        if event.hostname is not None and event.hostname not in hosts:
+            yield Kind.HOST, event.hostname
+        if event.type not in SILENT_TYPES:
+            for known, kind, key in fields:
+                value = event.fields.get(key)
+                if value.__class__ is not str or value not in known:
+                    spelled = name(value)
+                    if spelled is not None and spelled not in known:
+                        yield kind, spelled
+            if event.type == BEAT_SENT and (spelled := name(event.fields.get("task"))) is not None:
+                yield Kind.NAME, spelled  # by which the task goes until an event of its own names it
+
+
+def _rows(labels: Labels, cluster_id: int, received_at: int, events: Sequence[Event]) -> list[bulk.Row]:
+    """In the order of the columns of `event`."""
+    types = {name: labels.number(Kind.TYPE, name) for name in {event.type for event in events}}
+    hosts = {name: labels.number(Kind.HOST, name) for name in {event.hostname for event in events} if name is not None}
+    made = iter(bodies.pack_all([event.body for event in events if event.packed is None]))
+    packed = [event.packed or next(made) for event in events]
+    return [
+        (
+            event.at,
+            cluster_id,
+            types[event.type],
+            None if event.hostname is None else hosts[event.hostname],
+            max(-INT32_MAX, min(INT32_MAX, (received_at - event.at) // 1000)),
+            codec,
+            event.id,
+            None if event.task_id is None else pack_task_id(event.task_id),
+            body,
+        )
+        for event, (codec, body) in zip(events, packed, strict=True)
+    ]
