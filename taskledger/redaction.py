@@ -24,6 +24,8 @@ UNREADABLE_MARK = "[redacted: not readable as text]"
 IDENTIFIERS = frozenset(("type", "timestamp", "hostname", "pid", "clock", "utcoffset", "uuid", "root_id", "parent_id"))
 #: `session:cleanup` may be the name of a task or queue, and is no key with a value
 NAMES = frozenset(("name", "queue", "exchange", "routing_key", "sw_ident", "sw_ver", "sw_sys"))
+#: what holds a number that is another each time, as events are sent
+_NUMBERS = frozenset(("runtime", "retries", "freq", "active", "processed", "loadavg"))
 #: the group of what beat's probe tells (taskledger/integrations/beat.py)
 BEAT = "beat-"
 #: by these an entry is found again, in its own events and in its other sources
@@ -56,6 +58,8 @@ class _Shape(NamedTuple):
     """What an event with these fields must be asked for."""
 
     texts: Callable[[dict[str, Any]], tuple[Any, ...]]
+    #: which hold texts as well, when somebody sends some
+    numbers: Callable[[dict[str, Any]], tuple[Any, ...]]
     names: Callable[[dict[str, Any]], tuple[Any, ...]]
     has_secret_key: bool
 
@@ -68,8 +72,8 @@ class Redaction:
     keys: SecretKeys
     redact_values: Callable[[str], str] = field(compare=False, repr=False)
     is_suspicious: Callable[[str], bool] = field(compare=False, repr=False)
-    _clean: set[str] = field(default_factory=set, compare=False, repr=False)
-    _clean_names: set[str] = field(default_factory=set, compare=False, repr=False)
+    _clean: set[str | None] = field(default_factory=lambda: {None}, compare=False, repr=False)
+    _clean_names: set[str | None] = field(default_factory=set, compare=False, repr=False)
     _shapes: dict[tuple[str, ...], _Shape] = field(default_factory=dict, compare=False, repr=False)
 
     def text(self, text: str) -> str:
@@ -96,30 +100,39 @@ class Redaction:
     def is_clean(self, fields: dict[str, Any]) -> bool:
         """Whether a quick look at an event finds nothing. This is in the path of every event."""
         shape = self._shapes.get(tuple(fields)) or self._shape(fields)
+        if shape.has_secret_key:
+            return False
+        texts, names = shape.texts(fields), shape.names(fields)
+        try:
+            # Most texts were there before: with task-sent, or with another task.
+            is_known, are_known_names = self._clean.issuperset(texts), self._clean_names.issuperset(names)
+        except TypeError:
+            is_known = are_known_names = False  # A list or an object is among them.
+        return (
+            (is_known or self._are_clean(texts))
+            and self._are_clean(shape.numbers(fields))
+            and (are_known_names or self._are_clean_names(names))
+        )
+
+    def _are_clean(self, values: tuple[Any, ...]) -> bool:
         clean = self._clean
-        for value in shape.texts(fields):
+        for value in values:
             if value.__class__ is str:
-                if value not in clean:
-                    if self.is_suspicious(value):
-                        return False
-                    _remember(clean, value)
-            elif value and not _is_plain_number(value):
+                if value not in clean and self.text(value) != value:
+                    return False
+            elif value and value.__class__ is not float and not _is_plain_number(value):
                 return False
-        return not shape.has_secret_key and self._are_clean_names(shape.names(fields))
+        return True
 
     def _are_clean_names(self, names: tuple[Any, ...]) -> bool:
-        try:
-            if self._clean_names.issuperset(names):
-                return True
-        except TypeError:
-            return False  # Something that is no name, as a list.
         return all(isinstance(name, str) and self.name(name) == name for name in names)
 
     def _shape(self, fields: dict[str, Any]) -> _Shape:
-        texts = [key for key in fields if key not in IDENTIFIERS and key not in NAMES]
+        told = [key for key in fields if key not in IDENTIFIERS and key not in NAMES]
+        texts, numbers = ([key for key in told if (key in _NUMBERS) == is_number] for is_number in (False, True))
         names = [key for key in fields if key in NAMES]
-        has_secret = any(self.keys.is_secret(key) or self.text(key) != key for key in texts)
-        shape = _Shape(_getter(texts), _getter(names), has_secret)
+        has_secret = any(self.keys.is_secret(key) or self.text(key) != key for key in told)
+        shape = _Shape(_getter(texts), _getter(numbers), _getter(names), has_secret)
         if len(fields) <= _MAX_SHAPE_FIELDS:
             if len(self._shapes) >= _MAX_SHAPES:
                 self._shapes.clear()
@@ -374,8 +387,9 @@ def _getter(keys: list[str]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
     return itemgetter(*keys, keys[0])
 
 
-def _remember(texts: set[str], text: str) -> None:
+def _remember(texts: set[str | None], text: str) -> None:
     if len(text) <= _MAX_CLEAN_CHARS:
         if len(texts) >= _MAX_CLEAN:
             texts.clear()
+            texts.add(None)  # where an event says nothing
         texts.add(text)

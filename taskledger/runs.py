@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from taskledger import failures
 from taskledger.events import INT32_MAX, Event
@@ -174,7 +174,12 @@ def _attempt(draft: Draft, drafts: Sequence[Draft]) -> int | None:
 
 def retries_of(event: Event) -> int | None:
     """Celery's retry count, where an event tells it."""
-    value = event.fields.get("retries")
+    return attempt(event.fields)
+
+
+def attempt(fields: Mapping[str, Any]) -> int | None:
+    """As `retries_of`, of what the event says."""
+    value = fields.get("retries")
     return value if value.__class__ is int and -INT32_MAX <= value <= INT32_MAX else None
 
 

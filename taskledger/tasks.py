@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from taskledger import runs
 from taskledger.events import TASK_EVENT_TYPES, Event
-from taskledger.runs import Run, retries_of, runtime_of, small
+from taskledger.runs import Run, attempt, retries_of, runtime_of, small
 from taskledger.settlements import Settlement, first_said, settled, unseen
 from taskledger.states import BEAT_SENT, RANK, SILENT_TYPES, State
 from taskledger.texts import kept, moment, name
@@ -103,19 +103,18 @@ def _straight(task_id: str, story: Sequence[Event]) -> Task | None:
         return None
     sent, received, started, ended = steps
     said, end = received.fields, ended.fields if ended else _NOTHING
-    retries = retries_of(received)
-    first, second = (said, said) if sent is None else (sent.fields, said)
-    if retries or (sent is not None and retries_of(sent)):
+    first = said if sent is None else sent.fields
+    retries, sent_retries = attempt(said), attempt(first)
+    if retries or sent_retries:
         return None
     name_, args, kwargs, queue, routing_key, eta, expires = [
-        second.get(key) if (value := first.get(key)) is None else value for key in _ABOUT
+        said.get(key) if (value := first.get(key)) is None else value for key in _ABOUT
     ]
-    tellers = (received,) if sent is None else (sent, received)
     worker, eta_at = name(received.hostname), moment(eta)
     sent_at, started_at = sent.at if sent else None, started.at if started else None
     ended_at, runtime_s = ended.at if ended else None, runtime_of(ended, started)
     state = State.SUCCESS if ended else State.STARTED if started else State.RECEIVED
-    is_first = sent is not None and retries is not None and retries_of(sent) == retries
+    is_first = sent is not None and retries is not None and sent_retries == retries
     run = Run(
         1, state, worker, small(received.pid), retries, sent_at if is_first else None, received.at, started_at,
         ended_at, runtime_s, None, None, None, None,
@@ -123,8 +122,8 @@ def _straight(task_id: str, story: Sequence[Event]) -> Task | None:
     return Task(
         task_id, name(name_), state, story[0].at, sent_at, received.at, started_at, ended_at, eta_at, moment(expires),
         _wait(sent, eta_at, started_at), runtime_s, retries, worker, name(sent.hostname) if sent else None, name(queue),
-        name(routing_key), _relative(tellers, "root_id", task_id), _relative(tellers, "parent_id", task_id), kept(args),
-        kept(kwargs), kept(end.get("result")), None, len(story), (run,),
+        name(routing_key), _relative((first, said), "root_id", task_id), _relative((first, said), "parent_id", task_id),
+        kept(args), kept(kwargs), kept(end.get("result")), None, len(story), (run,),
     )  # fmt: skip
 
 
@@ -203,8 +202,8 @@ def _task(task_id: str, story: Sequence[Event], sents: Sequence[Event], runs: tu
         name(sent.hostname) if sent else None,
         name(about["queue"]),
         name(about["routing_key"]),
-        _relative(tellers, "root_id", task_id),
-        _relative(tellers, "parent_id", task_id),
+        _relative([event.fields for event in tellers], "root_id", task_id),
+        _relative([event.fields for event in tellers], "parent_id", task_id),
         kept(about["args"]),
         kept(about["kwargs"]),
         kept(_last(story, "task-succeeded", "result")),
@@ -273,10 +272,10 @@ def _last(story: Sequence[Event], kind: str, key: str) -> Any:
     return None
 
 
-def _relative(tellers: Sequence[Event], key: str, task_id: str) -> str | None:
+def _relative(told: Iterable[dict[str, Any]], key: str, task_id: str) -> str | None:
     """A root or parent id; a retried task names itself as its parent (celery/app/task.py), which is no relation."""
-    for event in tellers:
-        value = event.fields.get(key)
-        if isinstance(value, str) and value and value != task_id:
+    for fields in told:
+        value = fields.get(key)
+        if value.__class__ is str and value and value != task_id:
             return value[:255]
     return None

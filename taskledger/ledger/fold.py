@@ -9,7 +9,7 @@ from taskledger import bodies
 from taskledger.events import Event, integer, restore
 from taskledger.ledger import bulk, dialects, lasting, schema, settled
 from taskledger.ledger.engine import Ledger
-from taskledger.ledger.rows import Drawn, Rows
+from taskledger.ledger.rows import Rows
 from taskledger.ledger.stories import Stories
 from taskledger.ledger.types import pack_task_id, unpack_task_id
 from taskledger.settlements import OPEN, Settlement
@@ -28,17 +28,10 @@ E = schema.event.c
 STORY = "SELECT task_id, id, at, codec, body FROM event"
 
 
-def tasks(
-    connection: Connection,
-    ledger: Ledger,
-    cluster_id: int,
-    fresh: Mapping[str, Sequence[Event]],
-    ahead: Mapping[str, Drawn] = MappingProxyType({}),
-) -> Told:
+def tasks(connection: Connection, ledger: Ledger, cluster_id: int, fresh: Mapping[str, Sequence[Event]]) -> Told:
     """Project again each task that got new events; what is to be remembered of them once this is committed.
 
-    `ahead` is what these events make of tasks of which nothing was recorded before. A task's row is its lock: whoever
-    holds it sees every committed event of the task, so the last to write is right.
+    A task's row is its lock: whoever holds it sees every committed event of the task, so the last to write is right.
     """
     pending = {pack_task_id(task_id): task_id for task_id in fresh}
     told: Told = {}
@@ -49,12 +42,10 @@ def tasks(
         facts = {
             key: (stories.get(task_id) or fresh[task_id], known.get(task_id, 0) + len(fresh[task_id]))
             for key, task_id in pending.items()
-            if task_id in known or task_id not in ahead
         }
-        new = [ahead[task_id] for task_id in pending.values() if task_id in ahead and task_id not in known]
-        made = [*projections(facts, settlements).values(), *(drawn.task for drawn in new)]
+        made = list(projections(facts, settlements).values())
         told |= {(cluster_id, one.id): _remembered(one, known, stories, fresh) for one in made}
-        pending = put(connection, Rows(ledger.labels, cluster_id, new), made, known)
+        pending = put(connection, Rows(ledger.labels, cluster_id), made, known)
     return told
 
 
@@ -90,12 +81,11 @@ def put(connection: Connection, rows: Rows, made: Sequence[Task], known: Collect
     """
     replaced = [one for one in made if one.id in known]
     _delete(connection, rows.cluster_id, [pack_task_id(one.id) for one in replaced])
-    _insert(connection, [rows.drawn(one) for one in replaced])
+    _insert(connection, rows, replaced)
     _note_left_open(connection, rows.cluster_id, made)
     lasting.keep(connection, made)
     new = [one for one in made if one.id not in known]
-    is_done = _insert_new(connection, [rows.drawn(one) for one in new])
-    return {} if is_done else {pack_task_id(one.id): one.id for one in new}
+    return {} if _insert_new(connection, rows, new) else {pack_task_id(one.id): one.id for one in new}
 
 
 def hold(connection: Connection, cluster_id: int, ids: Collection[str]) -> set[str]:
@@ -206,22 +196,22 @@ def _delete(connection: Connection, cluster_id: int, keys: Sequence[bytes]) -> N
     bulk.delete_in(connection, schema.task, "id", keys, after=after)
 
 
-def _insert(connection: Connection, made: Sequence[Drawn]) -> None:
-    bulk.insert(connection, schema.task, [drawn.row for drawn in made])
-    _insert_runs(connection, made)
+def _insert(connection: Connection, rows: Rows, made: Sequence[Task]) -> None:
+    bulk.insert(connection, schema.task, [rows.task(one) for one in made])
+    _insert_runs(connection, rows, made)
 
 
-def _insert_new(connection: Connection, made: Sequence[Drawn]) -> bool:
+def _insert_new(connection: Connection, rows: Rows, made: Sequence[Task]) -> bool:
     """Whether none of the rows was there; else nothing is inserted."""
-    if not bulk.insert_if_all_new(connection, schema.task, [drawn.row for drawn in made]):
+    if not bulk.insert_if_all_new(connection, schema.task, [rows.task(one) for one in made]):
         return False
-    _insert_runs(connection, made)
+    _insert_runs(connection, rows, made)
     return True
 
 
-def _insert_runs(connection: Connection, made: Sequence[Drawn]) -> None:
-    groups = {group["fingerprint"]: group for drawn in made for group in drawn.groups}
+def _insert_runs(connection: Connection, rows: Rows, made: Sequence[Task]) -> None:
+    groups = {group["fingerprint"]: group for one in made for run in one.runs if (group := rows.group(one, run))}
     if groups:
         ordered = [groups[key] for key in sorted(groups)]
         connection.execute(dialects.insert_ignore(connection, schema.failure_group), ordered)
-    bulk.insert(connection, schema.run, [row for drawn in made for row in drawn.runs])
+    bulk.insert(connection, schema.run, [rows.run(one, run) for one in made for run in one.runs])

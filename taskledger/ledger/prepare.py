@@ -1,24 +1,18 @@
-"""What a batch comes to as far as that can be told without its transaction: rows, and the tasks its events make.
-
-This is half of the work of recording, and while one batch waits for the database another thread can do it for the next.
-"""
+"""What a batch comes to before its transaction begins: as far as the database need not be asked."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
 from typing import NamedTuple
 
 from taskledger import bodies
 from taskledger.events import INT32_MAX, Event
-from taskledger.ledger import bulk, fold
+from taskledger.ledger import bulk
 from taskledger.ledger.labels import Kind, Labels
-from taskledger.ledger.rows import Drawn, Rows
 from taskledger.ledger.types import pack_task_id
 from taskledger.states import BEAT_SENT, SILENT_TYPES
 from taskledger.texts import name
 
 _FIELDS = ((Kind.NAME, "name"), (Kind.QUEUE, "queue"), (Kind.ROUTING_KEY, "routing_key"))
-_NOTHING: Mapping[str, Drawn] = MappingProxyType({})
 
 
 class Prepared(NamedTuple):
@@ -29,8 +23,7 @@ class Prepared(NamedTuple):
     #: of `event`, in the order of its columns
     rows: list[bulk.Row]
     by_task: Mapping[str, list[Event]]
-    #: what these events alone make of a task: right for tasks of which nothing was recorded before
-    tasks: Mapping[str, Drawn] = _NOTHING
+    oldest_at: int
 
 
 def prepare(labels: Labels, cluster: str, received_at: int, events: Iterable[Event]) -> Prepared:
@@ -38,24 +31,19 @@ def prepare(labels: Labels, cluster: str, received_at: int, events: Iterable[Eve
     unique = {event.id: event for event in events}
     ordered = [unique[event_id] for event_id in sorted(unique)]
     cluster_id = labels.number(Kind.CLUSTER, cluster)
-    return Prepared(cluster_id, ordered, _rows(labels, cluster_id, received_at, ordered), by_task(ordered))
-
-
-def with_tasks(labels: Labels, prepared: Prepared) -> Prepared:
-    """The same with its tasks."""
-    rows = Rows(labels, prepared.cluster_id)
-    made = {
-        task_id: rows.drawn(fold.projected(task_id, story, len(story))) for task_id, story in prepared.by_task.items()
-    }
-    return prepared._replace(tasks=made)
+    return _of(cluster_id, ordered, _rows(labels, cluster_id, received_at, ordered))
 
 
 def only(prepared: Prepared, kept: Iterable[bytes]) -> Prepared:
     """What is left of it with the events of these ids."""
     ids = set(kept)
     pairs = [pair for pair in zip(prepared.events, prepared.rows, strict=True) if pair[0].id in ids]
-    events = [event for event, _ in pairs]
-    return Prepared(prepared.cluster_id, events, [row for _, row in pairs], by_task(events))
+    return _of(prepared.cluster_id, [event for event, _ in pairs], [row for _, row in pairs])
+
+
+def _of(cluster_id: int, events: list[Event], rows: list[bulk.Row]) -> Prepared:
+    oldest_at = min([event.at for event in events], default=0)
+    return Prepared(cluster_id, events, rows, by_task(events), oldest_at)
 
 
 def by_task(events: Iterable[Event]) -> dict[str, list[Event]]:
@@ -91,7 +79,9 @@ def unknown_names(labels: Labels, cluster: str, events: Iterable[Event]) -> Iter
 def _rows(labels: Labels, cluster_id: int, received_at: int, events: Sequence[Event]) -> list[bulk.Row]:
     """In the order of the columns of `event`."""
     types = {name: labels.number(Kind.TYPE, name) for name in {event.type for event in events}}
-    hosts = {name: labels.number(Kind.HOST, name) for name in {event.hostname for event in events} if name is not None}
+    named = {event.hostname for event in events}
+    hosts = {name: None if name is None else labels.number(Kind.HOST, name) for name in named}
+    keys = {task_id: None if task_id is None else pack_task_id(task_id) for task_id in {one.task_id for one in events}}
     made = iter(bodies.pack_all([event.body for event in events if event.packed is None]))
     packed = [event.packed or next(made) for event in events]
     return [
@@ -99,12 +89,17 @@ def _rows(labels: Labels, cluster_id: int, received_at: int, events: Sequence[Ev
             event.at,
             cluster_id,
             types[event.type],
-            None if event.hostname is None else hosts[event.hostname],
-            max(-INT32_MAX, min(INT32_MAX, (received_at - event.at) // 1000)),
+            hosts[event.hostname],
+            lag_ms if -INT32_MAX <= (lag_ms := (received_at - event.at) // 1000) <= INT32_MAX else _most(lag_ms),
             codec,
             event.id,
-            None if event.task_id is None else pack_task_id(event.task_id),
+            keys[event.task_id],
             body,
         )
         for event, (codec, body) in zip(events, packed, strict=True)
     ]
+
+
+def _most(lag_ms: int) -> int:
+    """What the column holds of a lag that is longer."""
+    return INT32_MAX if lag_ms > 0 else -INT32_MAX

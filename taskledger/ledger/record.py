@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, case, select, update
@@ -90,11 +90,12 @@ def _write(
     connection: Connection, ledger: Ledger, batch: Batch, prepared: Prepared
 ) -> tuple[Recorded, fold.Told, sessions.Heard]:
     horizon = connection.scalar(_HORIZON) or 0
-    stale = sum([event.at < horizon for event in batch.events])
-    if stale:
+    stale = 0
+    if prepared.oldest_at < horizon:
+        stale = sum([event.at < horizon for event in batch.events])
         prepared = only(prepared, [event.id for event in prepared.events if event.at >= horizon])
     fresh, cluster_id = _insert_events(connection, prepared), prepared.cluster_id
-    told = fold.tasks(connection, ledger, cluster_id, fresh.by_task, fresh.tasks)
+    told = fold.tasks(connection, ledger, cluster_id, fresh.by_task)
     heard = sessions.fold(connection, ledger, cluster_id, fresh.events, batch.received_at)
     beats.fold(connection, ledger, cluster_id, fresh.events)
     _count(connection, ledger.labels, cluster_id, fresh.events)
@@ -128,8 +129,13 @@ def _insert_events(connection: Connection, prepared: Prepared) -> Prepared:
     return fresh
 
 
-def _count(connection: Connection, labels: Labels, cluster_id: int, fresh: Iterable[Event]) -> None:
-    numbers = Counter([(event.at // HOUR * HOUR, event.type) for event in fresh])
+def _count(connection: Connection, labels: Labels, cluster_id: int, fresh: Sequence[Event]) -> None:
+    """Count events by hour and type; they come in the order of their milliseconds, and most batches are of one hour."""
+    if fresh and fresh[0].at // HOUR == fresh[-1].at // HOUR:
+        hour = fresh[0].at // HOUR * HOUR
+        numbers = {(hour, kind): number for kind, number in Counter([event.type for event in fresh]).items()}
+    else:
+        numbers = Counter([(event.at // HOUR * HOUR, event.type) for event in fresh])
     counted = sorted((hour, labels.number(Kind.TYPE, kind), number) for (hour, kind), number in numbers.items())
     rows = [
         {"hour_at": hour, "cluster_id": cluster_id, "type_id": kind, "number": number} for hour, kind, number in counted

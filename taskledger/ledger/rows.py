@@ -1,7 +1,7 @@
 """Tasks as rows of their tables, and those of their runs and of the failure groups that these are in."""
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from taskledger import failures
 from taskledger.ledger import bulk
@@ -10,34 +10,34 @@ from taskledger.ledger.types import pack_task_id
 from taskledger.runs import Run
 from taskledger.tasks import Task
 
-
-class Drawn(NamedTuple):
-    """A task, and the rows that stand for it: of `task`, of `run`, and the failure groups that its runs are in."""
-
-    task: Task
-    row: bulk.Row
-    runs: list[bulk.Row]
-    groups: list[dict[str, Any]]
+#: the kinds of name, worker, client, queue and routing key
+_SAID = (Kind.NAME, Kind.HOST, Kind.HOST, Kind.QUEUE, Kind.ROUTING_KEY)
 
 
 class Rows:
     """Makes the rows of tasks and runs, in the order of the columns of their tables."""
 
-    def __init__(self, labels: Labels, cluster_id: int, ahead: Iterable[Drawn] = ()) -> None:
-        """`ahead` are some that were drawn before."""
+    def __init__(self, labels: Labels, cluster_id: int) -> None:
         self.cluster_id = cluster_id
         self._labels = labels
-        self._ahead = {drawn.task.id: drawn for drawn in ahead}
-
-    def drawn(self, one: Task) -> Drawn:
-        """All rows of a task."""
-        ahead = self._ahead.get(one.id)
-        if ahead is not None and ahead.task is one:
-            return ahead
-        groups = [group for run in one.runs if (group := self.group(one, run))]
-        return Drawn(one, self.task(one), [self.run(one, run) for run in one.runs], groups)
+        self._known: list[Mapping[str | None, int]] = [
+            cast("Mapping[str | None, int]", labels.known(kind))
+            for kind in (Kind.NAME, Kind.HOST, Kind.QUEUE, Kind.ROUTING_KEY)
+        ]
 
     def task(self, one: Task) -> bulk.Row:
+        names, hosts, queues, routing_keys = self._known
+        said = (one.name, one.worker, one.client, one.queue, one.routing_key)
+        # Nearly all are at hand, and this is asked five times for each task.
+        numbers: Sequence[int | None] = (
+            names.get(one.name),
+            hosts.get(one.worker),
+            hosts.get(one.client),
+            queues.get(one.queue),
+            routing_keys.get(one.routing_key),
+        )
+        if None in numbers:
+            numbers = [self._number(kind, value) for kind, value in zip(_SAID, said, strict=True)]
         return (
             one.first_at,
             one.sent_at,
@@ -49,11 +49,7 @@ class Rows:
             one.wait_s,
             one.runtime_s,
             self.cluster_id,
-            self._number(Kind.NAME, one.name),
-            self._number(Kind.HOST, one.worker),
-            self._number(Kind.HOST, one.client),
-            self._number(Kind.QUEUE, one.queue),
-            self._number(Kind.ROUTING_KEY, one.routing_key),
+            *numbers,
             one.retries,
             one.events,
             len([run for run in one.runs if run.started_at is not None]),
@@ -77,7 +73,7 @@ class Rows:
             run.runtime_s,
             self.cluster_id,
             run.number,
-            self._number(Kind.HOST, run.worker),
+            self._known[1].get(run.worker) or self._number(Kind.HOST, run.worker),
             run.pid,
             run.retries,
             int(run.state),

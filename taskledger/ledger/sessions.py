@@ -1,8 +1,9 @@
 """Bring the rows of workers in line with their events, inside the transaction that wrote the events."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, delete, select, update
 
@@ -10,7 +11,9 @@ from taskledger import workers as core
 from taskledger.events import TASK_EVENT_TYPES, WORKER_EVENT_TYPES, Event
 from taskledger.ledger import dialects, schema
 from taskledger.ledger.engine import Ledger
-from taskledger.ledger.labels import Kind
+from taskledger.ledger.labels import Kind, Labels
+
+T = TypeVar("T")
 
 #: (cluster, host) -> the first event of a task that the host was noted to tell of, and the minute of the last
 Heard = dict[tuple[int, int], tuple[int, int]]
@@ -26,17 +29,8 @@ def fold(connection: Connection, ledger: Ledger, cluster_id: int, events: Sequen
 
     That is noted to the minute: it answers whether a worker has -E, and not when. Returns what was noted.
     """
-    lives: dict[int, list[Event]] = {}
-    told: dict[int, list[int]] = {}
-    for event in events:
-        if event.hostname is None or event.type == "task-sent":
-            continue
-        host_id = ledger.labels.number(Kind.HOST, event.hostname)
-        if event.type in WORKER_EVENT_TYPES:
-            lives.setdefault(host_id, []).append(event)
-        elif event.type in TASK_EVENT_TYPES:
-            told.setdefault(host_id, []).append(event.at)
-    heard = {(cluster_id, host_id): (min(times), minute_of(max(times))) for host_id, times in told.items()}
+    lives, times = _by_host(ledger.labels, events)
+    heard = {(cluster_id, host_id): (min(told), minute_of(max(told))) for host_id, told in times.items()}
     heard = {key: noted for key, noted in heard.items() if _says_more(noted, ledger.stories.heard.get(key))}
     for host_id in sorted(lives.keys() | {host_id for _, host_id in heard}):
         mine, noted = lives.get(host_id, []), heard.get((cluster_id, host_id))
@@ -44,6 +38,29 @@ def fold(connection: Connection, ledger: Ledger, cluster_id: int, events: Sequen
         _touch_worker(connection, cluster_id, host_id, first_at, noted[1] if noted else None)
         _fold_sessions(connection, cluster_id, host_id, mine, received_at)
     return {key: _both(noted, ledger.stories.heard.get(key)) for key, noted in heard.items()}
+
+
+def _by_host(labels: Labels, events: Sequence[Event]) -> tuple[dict[int, list[Event]], dict[int, list[int]]]:
+    """What each host says of itself, and when it told of its tasks."""
+    lives: dict[str, list[Event]] = defaultdict(list)
+    told: dict[str, list[int]] = defaultdict(list)
+    for event in events:
+        host, kind = event.hostname, event.type
+        if host is None or kind == "task-sent":
+            continue
+        if kind in TASK_EVENT_TYPES:
+            told[host].append(event.at)
+        elif kind in WORKER_EVENT_TYPES:
+            lives[host].append(event)
+    # Two names may be spelled the same in the ledger, where they are cut.
+    return _numbered(labels, lives), _numbered(labels, told)
+
+
+def _numbered(labels: Labels, by_name: Mapping[str, list[T]]) -> dict[int, list[T]]:
+    numbered: dict[int, list[T]] = defaultdict(list)
+    for name, values in by_name.items():
+        numbered[labels.number(Kind.HOST, name)] += values
+    return numbered
 
 
 def minute_of(at: int) -> int:

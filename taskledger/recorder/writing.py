@@ -5,12 +5,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import BinaryIO, cast
 
 from taskledger import errors
 from taskledger.config import Settings
+from taskledger.events import Event, Malformed
 from taskledger.ledger import Ledger
 from taskledger.ledger.record import Batch, Recorded, record
 from taskledger.recorder import pipes, scribe
@@ -39,7 +40,7 @@ class Writing:
     ) -> None:
         """Into this ledger, which is that of the settings; without any, from here.
 
-        `upcoming` is what will be written next, for all that is known: the other process begins with it on its own.
+        `upcoming` is what will probably be written next: it is sent ahead, so that the other process need not wait.
         """
         self._ledger, self._settings = ledger, settings
         self._mode = "off" if settings is None else settings.writer
@@ -49,8 +50,8 @@ class Writing:
         self._is_closed = False
         self._upcoming = upcoming
         self._number = 0
-        #: what the process was asked to write and has not answered yet, before it was our turn to ask
-        self._foreseen: Batch | None = None
+        #: what the process has and was not told to write yet
+        self._ahead: Sequence[Event] | None = None
         self._asking = threading.Lock()
 
     @property
@@ -85,7 +86,8 @@ class Writing:
         if self._child is None:
             return None
         try:
-            answer = self._answer(_pipe(self._child.stdin), _pipe(self._child.stdout), batch)
+            self._ask(_pipe(self._child.stdin), batch)
+            answer = pipes.receive(_pipe(self._child.stdout))
         except (OSError, EOFError, ValueError, TypeError) as error:  # the last two for what is no answer of ours
             self._give_up(error)
             return None
@@ -96,37 +98,19 @@ class Writing:
             return None
         return Recorded(*answer)
 
-    def _answer(self, requests: BinaryIO, answers: BinaryIO, batch: Batch) -> scribe.Plain:
-        """What became of a batch, which may have been asked for already."""
-        foreseen, self._foreseen = self._foreseen, None
-        if foreseen is not None and not _is_same(foreseen, batch):
-            # Written or not: where it comes again, it is known by its identity.
-            pipes.receive(answers)
-            foreseen = None
-        if foreseen is None:
-            self._ask(requests, batch)
-        self._ask_for_next(requests, batch)
-        answer = pipes.receive(answers)
-        if len(answer) != len(Recorded._fields) and self._foreseen is not None:
-            self._foreseen = None
-            pipes.receive(answers)
-        return cast("scribe.Plain", answer)
-
-    def _ask(self, requests: BinaryIO, batch: Batch, after: int = 0) -> None:
-        self._number += 1
-        scribe.hand_over(requests, self._number, batch)
-        scribe.ask(requests, self._number, batch.position, after=after)
-
-    def _ask_for_next(self, requests: BinaryIO, batch: Batch) -> None:
-        """What will be written next is asked for before the answer to this, so that nobody waits for anybody."""
+    def _ask(self, pipe: BinaryIO, batch: Batch) -> None:
+        if self._ahead is not batch.events:
+            self._send_ahead(pipe, batch.events, batch.malformed)
+        scribe.ask(pipe, self._number, batch)
+        self._ahead = None
         following = self._upcoming()
-        if following is None or not following.events or following.cluster != batch.cluster:
-            return
-        position = batch.position
-        if position is not None:
-            position = position._replace(until_at=max(position.until_at, following.until_at))
-        self._foreseen = Batch(batch.cluster, following.events, following.malformed, following.received_at, position)
-        self._ask(requests, self._foreseen, after=self._number)
+        if following is not None and following.events:
+            self._send_ahead(pipe, following.events, following.malformed)
+
+    def _send_ahead(self, pipe: BinaryIO, events: Sequence[Event], malformed: Sequence[Malformed]) -> None:
+        self._number += 1
+        scribe.hand_over(pipe, self._number, events, malformed)
+        self._ahead = events
 
     def _here(self, batch: Batch) -> Recorded:
         begun_s = time.monotonic()
@@ -171,7 +155,7 @@ class Writing:
         self._busy_s = 0.0
 
     def _end(self) -> None:
-        child, self._child, self._foreseen = self._child, None, None
+        child, self._child, self._ahead = self._child, None, None
         if child is None:
             return
         for pipe in (child.stdin, child.stdout):
@@ -182,11 +166,6 @@ class Writing:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
-
-
-def _is_same(foreseen: Batch, batch: Batch) -> bool:
-    # The very same events, as comparing them would take long; nothing is foreseen without any.
-    return foreseen.events is batch.events and foreseen[2:] == batch[2:]
 
 
 def _pipe(pipe: object) -> BinaryIO:
