@@ -28,6 +28,7 @@ def run_once(name: str, rate: int, seconds: float, seed: int) -> dict[str, float
     url = throughput.REDIS_URL if broker == "redis" else throughput.RABBITMQ_URL
     publisher = throughput.RedisPublisher() if broker == "redis" else throughput.RabbitPublisher()
     encoded = publisher.encode(_messages(round(rate * seconds / 4), seed))
+    publisher.remove_queue()
     with contextlib.ExitStack() as stack:
         database = stack.enter_context(
             throughput.fresh_sqlite() if store == "sqlite" else throughput.fresh_postgresql()
@@ -35,7 +36,7 @@ def run_once(name: str, rate: int, seconds: float, seed: int) -> dict[str, float
         contender = stack.enter_context(throughput.taskledger(url, database))
         sent, seen, last_s = _pace(contender, publisher, encoded, rate)
         waits = sorted(_waits(sent, seen))
-        return {
+        found = {
             "sent": sent[-1][1],
             "lost": sent[-1][1] - seen[-1][1],
             "p50": waits[len(waits) // 2],
@@ -43,6 +44,8 @@ def run_once(name: str, rate: int, seconds: float, seed: int) -> dict[str, float
             "behind": last_s,
             "MB": contender.peak_mb(),
         }
+    publisher.remove_queue()
+    return found
 
 
 def _messages(tasks: int, seed: int) -> list[tuple[str, bytes, int]]:
