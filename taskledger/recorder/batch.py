@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from taskledger.events import Event, Malformed, decode, refuse
-from taskledger.recorder.raw import RawMessage, plainly_published, published
+from taskledger.recorder.raw import plainly_published, published
 from taskledger.recorder.source import REFUSALS, Delivery, Tag
 
 #: bytes of bodies after which a batch is full, however few events these are
@@ -143,15 +143,21 @@ class Gathering:
 
 def read(delivery: Delivery) -> list[Event | Malformed]:
     """The events of one message; what must not be decoded is set aside as it is."""
+    if delivery.is_enveloped:
+        plain = plainly_published(delivery.body)
+        if plain is not None:
+            return decode(*plain, delivery.accept)
+        delivery = opened(delivery)
+    if delivery.refused is not None:
+        return [refuse(delivery.body, delivery.refused, REFUSALS[delivery.refused])]
+    return decode(delivery.body, delivery.content_type, delivery.content_encoding, delivery.accept)
+
+
+def opened(delivery: Delivery) -> Delivery:
+    """The message in the envelope, where there is one around it."""
     if not delivery.is_enveloped:
-        return _read(delivery, delivery.accept)
-    plain = plainly_published(delivery.body)
-    if plain is not None:
-        return decode(*plain, delivery.accept)
-    return _read(published(delivery.body), delivery.accept)
-
-
-def _read(message: Delivery | RawMessage, accept: frozenset[str]) -> list[Event | Malformed]:
-    if message.refused is not None:
-        return [refuse(message.body, message.refused, REFUSALS[message.refused])]
-    return decode(message.body, message.content_type, message.content_encoding, accept)
+        return delivery
+    message = published(delivery.body)
+    # In order: _replace takes as long as half of all else that is done here.
+    said = message.content_type, message.content_encoding
+    return Delivery(message.body, *said, delivery.tag, delivery.received_at, message.refused, delivery.accept)

@@ -25,14 +25,18 @@ class Redactor:
 
     def redact(self, items: Iterable[Event | Malformed]) -> list[Event | Malformed]:
         """The items without their secrets, in the same order."""
-        redaction = self._redaction
-        has_rules = bool(redaction.payloads.rules)
+        is_clean = self._redaction.is_clean
+        if self._redaction.payloads.rules:
+            return [self._redacted(item, self._keep_of(item) if isinstance(item, Event) else None) for item in items]
+        # Nearly all are clean, and this is in the path of every event.
         return [
-            redacted(item, redaction, self._keep_of(item) if has_rules else None)
-            if isinstance(item, Event)
-            else redacted_malformed(item, redaction)
-            for item in items
+            item if item.__class__ is Event and is_clean(item.fields) else self._redacted(item, None) for item in items
         ]
+
+    def _redacted(self, item: Event | Malformed, keep: Keep | None) -> Event | Malformed:
+        if isinstance(item, Event):
+            return redacted(item, self._redaction, keep)
+        return redacted_malformed(item, self._redaction)
 
     def _keep_of(self, event: Event) -> Keep | None:
         if event.task_id is None:

@@ -4,9 +4,12 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from taskledger.events import Event, Malformed
 from taskledger.recorder.batch import Gathering, read
+from taskledger.recorder.raw import plainly_published, published
 from taskledger.recorder.source import REFUSALS, Delivery, Tag
 
 #: a moment as workers send it, and as the ledger keeps it
@@ -25,6 +28,42 @@ def event(task_id: str = "a", timestamp: float = SENT_S) -> dict[str, Any]:
 def taken(message: Delivery) -> tuple[Delivery, list[Event | Malformed]]:
     """A message with what it holds."""
     return message, read(message)
+
+
+ODD = st.sampled_from(["e30=", "W10=", "no base64!", "äöü", "", "\ud800", 7, None, True, ["e30="], {"x": 1}])
+ENVELOPES = st.fixed_dictionaries(
+    {},
+    optional={
+        "body": ODD,
+        "content-type": ODD | st.just("application/json"),
+        "content-encoding": ODD | st.just("utf-8"),
+        "headers": ODD | st.fixed_dictionaries({}, optional={"compression": ODD, "hostname": ODD}),
+        "properties": ODD | st.fixed_dictionaries({}, optional={"body_encoding": ODD | st.just("base64")}),
+    },
+)
+
+
+@settings(max_examples=1_000)
+@given(ENVELOPES | ODD)
+def test_an_envelope_opened_quickly_is_one_opened_with_care(envelope: Any) -> None:
+    """Whatever stands in an envelope, the quick look says the same as the careful one, or nothing."""
+    data = json.dumps(envelope).encode()
+    plain, careful = plainly_published(data), published(data)
+
+    assert plain is None or careful.refused is None
+    assert plain is None or plain == (careful.body, careful.content_type, careful.content_encoding)
+
+
+def test_an_envelope_as_kombu_makes_it_is_opened_quickly() -> None:
+    """What kombu publishes needs no second look."""
+    envelope = {
+        "body": "e30=",
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {"hostname": "w1@vm"},
+        "properties": {"body_encoding": "base64", "delivery_tag": "3f", "priority": 0},
+    }
+    assert plainly_published(json.dumps(envelope).encode()) == (b"{}", "application/json", "utf-8")
 
 
 class TestRead:
