@@ -67,7 +67,7 @@ class Event:
     """
 
     __slots__ = (
-        "_fields", "at", "body", "clock", "hostname", "id", "is_exact", "packed", "pid", "task_id", "told", "type",
+        "_fields", "at", "body", "clock", "hostname", "id", "is_exact", "packed", "pid", "task_id", "type",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913, PLR0917 - made once for each event: in order, which takes half as long as by name
@@ -96,8 +96,6 @@ class Event:
         #: what `bodies.pack` makes of the body, where that was done already
         self.packed = packed
         self.is_exact = is_exact
-        #: what `tasks.tell` read of it
-        self.told: tuple[Any, ...] | None = None
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -108,8 +106,8 @@ class Event:
         return fields
 
     def forget(self) -> None:
-        """Give the memory of `fields` back, and of what was read of them."""
-        self._fields = self.told = None
+        """Give the memory of `fields` back."""
+        self._fields = None
 
     def with_body(self, body: bytes) -> "Event":
         """The same event, of which something else is kept."""

@@ -174,11 +174,12 @@ def _attempt(draft: Draft, drafts: Sequence[Draft]) -> int | None:
 
 def retries_of(event: Event) -> int | None:
     """Celery's retry count, where an event tells it."""
-    return attempt(event.fields.get("retries"))
+    return attempt(event.fields)
 
 
-def attempt(value: Any) -> int | None:
-    """The value if it can be a retry count."""
+def attempt(fields: Mapping[str, Any]) -> int | None:
+    """As `retries_of`, of what the event says."""
+    value = fields.get("retries")
     return value if value.__class__ is int and -INT32_MAX <= value <= INT32_MAX else None
 
 
@@ -191,11 +192,7 @@ def runtime_of(ended: Event | None, started: Event | None) -> float | None:
     """Seconds: as the worker measured, else from start to end (failures carry no runtime)."""
     if ended is None:
         return None
-    return lasted_s(ended.fields.get("runtime"), ended, started)
-
-
-def lasted_s(measured: Any, ended: Event, started: Event | None) -> float | None:
-    """As `runtime_of`, where the worker's measure is at hand."""
+    measured = ended.fields.get("runtime")
     if isinstance(measured, int | float) and not isinstance(measured, bool) and 0 <= measured < 1e12:
         return float(measured)
     return (ended.at - started.at) / 1e6 if started else None

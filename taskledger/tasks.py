@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from taskledger import runs
 from taskledger.events import TASK_EVENT_TYPES, Event
-from taskledger.runs import Run, attempt, lasted_s, retries_of, small
+from taskledger.runs import Run, attempt, retries_of, runtime_of, small
 from taskledger.settlements import Settlement, first_said, settled, unseen
 from taskledger.states import BEAT_SENT, RANK, SILENT_TYPES, State
 from taskledger.texts import kept, moment, name
@@ -102,18 +102,17 @@ def _straight(task_id: str, story: Sequence[Event]) -> Task | None:
     if steps is None:
         return None
     sent, received, started, ended = steps
-    said = _told(received)
-    first = said if sent is None else _told(sent)
-    retries, sent_retries = attempt(said[_RETRIES]), attempt(first[_RETRIES])
+    said, end = received.fields, ended.fields if ended else _NOTHING
+    first = said if sent is None else sent.fields
+    retries, sent_retries = attempt(said), attempt(first)
     if retries or sent_retries:
         return None
     name_, args, kwargs, queue, routing_key, eta, expires = [
-        other if value is None else value for value, other in zip(first[:_RETRIES], said[:_RETRIES], strict=True)
+        said.get(key) if (value := first.get(key)) is None else value for key in _ABOUT
     ]
-    result, measured = _told(ended) if ended else (None, None)
     worker, eta_at = name(received.hostname), moment(eta)
     sent_at, started_at = sent.at if sent else None, started.at if started else None
-    ended_at, runtime_s = (ended.at, lasted_s(measured, ended, started)) if ended else (None, None)
+    ended_at, runtime_s = ended.at if ended else None, runtime_of(ended, started)
     state = State.SUCCESS if ended else State.STARTED if started else State.RECEIVED
     is_first = sent is not None and retries is not None and sent_retries == retries
     run = Run(
@@ -123,14 +122,14 @@ def _straight(task_id: str, story: Sequence[Event]) -> Task | None:
     return Task(
         task_id, name(name_), state, story[0].at, sent_at, received.at, started_at, ended_at, eta_at, moment(expires),
         _wait(sent, eta_at, started_at), runtime_s, retries, worker, name(sent.hostname) if sent else None, name(queue),
-        name(routing_key), _relative((first[_ROOT_ID], said[_ROOT_ID]), task_id),
-        _relative((first[_PARENT_ID], said[_PARENT_ID]), task_id), kept(args), kept(kwargs), kept(result), None,
-        len(story), (run,),
+        name(routing_key), _relative((first, said), "root_id", task_id), _relative((first, said), "parent_id", task_id),
+        kept(args), kept(kwargs), kept(end.get("result")), None, len(story), (run,),
     )  # fmt: skip
 
 
 #: what follows what in a run that goes straight on
 _STEPS = {"task-sent": 0, "task-received": 1, "task-started": 2, "task-succeeded": 3}
+_NOTHING: dict[str, Any] = {}
 
 
 def _straight_steps(story: Sequence[Event]) -> tuple[Event | None, Event, Event | None, Event | None] | None:
@@ -203,8 +202,8 @@ def _task(task_id: str, story: Sequence[Event], sents: Sequence[Event], runs: tu
         name(sent.hostname) if sent else None,
         name(about["queue"]),
         name(about["routing_key"]),
-        _relative([event.fields.get("root_id") for event in tellers], task_id),
-        _relative([event.fields.get("parent_id") for event in tellers], task_id),
+        _relative([event.fields for event in tellers], "root_id", task_id),
+        _relative([event.fields for event in tellers], "parent_id", task_id),
         kept(about["args"]),
         kept(about["kwargs"]),
         kept(_last(story, "task-succeeded", "result")),
@@ -222,34 +221,6 @@ def _sent_name(sent: Event | None) -> str | None:
 _LASTING = ("name", "args", "kwargs", "queue", "routing_key")
 #: a retry has an ETA of its own, which is not the task's
 _ABOUT = (*_LASTING, "eta", "expires")
-#: what a story that goes straight on is made of, by the type of the event that tells it
-_OF_TASK = (*_ABOUT, "retries", "root_id", "parent_id")
-_TOLD: dict[str, tuple[str, ...]] = {
-    "task-sent": _OF_TASK,
-    "task-received": _OF_TASK,
-    "task-succeeded": ("result", "runtime"),
-}
-_RETRIES, _ROOT_ID, _PARENT_ID = 7, 8, 9
-#: where name, queue and routing key are in what `task-sent` and `task-received` told
-NAMES_TOLD = (0, 3, 4)
-
-
-def tell(events: Iterable[Event]) -> None:
-    """Read of each event what a story that goes straight on is made of, and let go of the rest.
-
-    What is left is a tenth of what the event says, and so still at hand when the tasks of a whole batch are made.
-    """
-    for event in events:
-        if event.told is None and event.type in _TOLD:
-            told = _told(event)
-            event.forget()
-            event.told = told
-
-
-def _told(event: Event) -> tuple[Any, ...]:
-    if event.told is None:
-        event.told = tuple(map(event.fields.get, _TOLD[event.type]))
-    return event.told
 
 
 def _about(tellers: Sequence[Event]) -> dict[str, Any]:
@@ -301,9 +272,10 @@ def _last(story: Sequence[Event], kind: str, key: str) -> Any:
     return None
 
 
-def _relative(told: Iterable[Any], task_id: str) -> str | None:
+def _relative(told: Iterable[dict[str, Any]], key: str, task_id: str) -> str | None:
     """A root or parent id; a retried task names itself as its parent (celery/app/task.py), which is no relation."""
-    for value in told:
+    for fields in told:
+        value = fields.get(key)
         if value.__class__ is str and value and value != task_id:
             return value[:255]
     return None

@@ -10,7 +10,7 @@ from stories import NOON, TASK, decoded, failed, raw, retried_twice, succeeded, 
 
 from taskledger.runs import AT_ONCE
 from taskledger.states import ENDS, State
-from taskledger.tasks import _in_order, _searched, _straight, fold, project, tell
+from taskledger.tasks import _in_order, _searched, _straight, fold, project
 from taskledger.texts import MAX_TEXT_CHARS, cut, moment, text
 
 NOON_AT = round(NOON * 1e6)
@@ -293,28 +293,6 @@ def test_a_straight_story_is_told_as_any_other(kinds):
 
     assert straight is None or straight == _searched(TASK, story, None)
     assert _straight(TASK, decoded(*succeeded())) is not None
-
-
-@given(st.data())
-def test_what_was_told_beforehand_makes_the_same_task(data):
-    """Whatever an event says in its fields, a task is the same if they were read and let go of before."""
-    anything = (
-        st.none()
-        | st.integers()
-        | st.floats(allow_nan=False)
-        | st.text(max_size=5)
-        | st.lists(st.integers(), max_size=2)
-    )
-    said = ("name", "args", "kwargs", "queue", "routing_key", "eta", "expires", "retries", "root_id", "parent_id")
-    events = [
-        raw | {key: data.draw(anything, key) for key in (*said, "result", "runtime") if data.draw(st.booleans(), key)}
-        for raw in succeeded()
-    ]
-    read = decoded(*events)
-    tell(read)
-    assert all(event.told is not None for event in read if event.type != "task-started")
-
-    assert project(TASK, read) == project(TASK, decoded(*events)) == _searched(TASK, decoded(*events), None)
 
 
 @given(st.text(st.characters()))

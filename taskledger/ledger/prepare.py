@@ -10,12 +10,9 @@ from taskledger.ledger import bulk
 from taskledger.ledger.labels import Kind, Labels
 from taskledger.ledger.types import pack_task_id
 from taskledger.states import BEAT_SENT, SILENT_TYPES
-from taskledger.tasks import NAMES_TOLD
 from taskledger.texts import name
 
-#: what has a number, and the fields that say it, in the order of NAMES_TOLD
-_NAMED = (Kind.NAME, Kind.QUEUE, Kind.ROUTING_KEY)
-_KEYS = ("name", "queue", "routing_key")
+_FIELDS = ((Kind.NAME, "name"), (Kind.QUEUE, "queue"), (Kind.ROUTING_KEY, "routing_key"))
 
 
 class Prepared(NamedTuple):
@@ -60,7 +57,7 @@ def by_task(events: Iterable[Event]) -> dict[str, list[Event]]:
 def unknown_names(labels: Labels, cluster: str, events: Iterable[Event]) -> Iterator[tuple[Kind, str]]:
     """The names that have no number at hand: mostly none, so that is what must be found out fast."""
     types, hosts = labels.known(Kind.TYPE), labels.known(Kind.HOST)
-    names = [(labels.known(kind), kind) for kind in _NAMED]
+    fields = [(labels.known(kind), kind, key) for kind, key in _FIELDS]
     if cluster not in labels.known(Kind.CLUSTER):
         yield Kind.CLUSTER, cluster
     for event in events:
@@ -69,9 +66,8 @@ def unknown_names(labels: Labels, cluster: str, events: Iterable[Event]) -> Iter
         if event.hostname is not None and event.hostname not in hosts:
             yield Kind.HOST, event.hostname
         if event.type not in SILENT_TYPES:
-            told = event.told
-            values = [event.fields.get(key) for key in _KEYS] if told is None else [told[place] for place in NAMES_TOLD]
-            for (known, kind), value in zip(names, values, strict=True):
+            for known, kind, key in fields:
+                value = event.fields.get(key)
                 if value.__class__ is not str or value not in known:
                     spelled = name(value)
                     if spelled is not None and spelled not in known:

@@ -16,7 +16,6 @@ from taskledger.ledger.engine import Ledger
 from taskledger.ledger.faults import is_double
 from taskledger.ledger.labels import Kind, Labels
 from taskledger.ledger.prepare import Prepared, only, prepare, unknown_names
-from taskledger.tasks import tell
 from taskledger.texts import text as plain
 
 log = logging.getLogger(__name__)
@@ -72,7 +71,6 @@ def record(ledger: Ledger, batch: Batch, prepared: Prepared | None = None) -> Re
 
 
 def _prepared(ledger: Ledger, batch: Batch) -> Prepared:
-    tell(batch.events)
     missing = set(unknown_names(ledger.labels, batch.cluster, batch.events))
     if missing:
         ledger.labels.intern(missing)
