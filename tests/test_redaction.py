@@ -102,6 +102,25 @@ class TestCorpus:
         assert len(INNOCENT) >= 60
 
 
+class TestWherever:
+    @pytest.mark.parametrize("field", ["runtime", "retries", "freq", "loadavg", "name", "queue", "something"])
+    @pytest.mark.parametrize("nest", [lambda text: text, lambda text: [text], lambda text: {"x": text}])
+    def test_a_field_of_numbers(self, field: str, nest: Any) -> None:
+        """A secret is found in every field, also where events have a number or a name, and however often it comes."""
+        rules = compiled()
+        for _ in range(2):
+            after = redacted(event(field, nest("postgresql://app:hunter2@db/shop")), rules)
+            assert b"hunter2" not in after.body
+
+    def test_a_false_alarm(self) -> None:
+        """An event of which a text only looks suspicious is the very same event, the first time and again."""
+        rules = compiled()
+        before = event("exception", "KeyError('no such key: token_count')")
+        assert rules.is_suspicious(before.fields["exception"])
+        assert redacted(before, rules) is before
+        assert redacted(before, rules) is before
+
+
 class TestMarks:
     @pytest.mark.parametrize(("before", "after"), [
         ("{'password': 'x', 'n': 1}", "{'password': '[redacted: rule key]', 'n': 1}"),
