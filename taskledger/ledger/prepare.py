@@ -26,8 +26,14 @@ class Prepared(NamedTuple):
     oldest_at: int
 
 
-def prepare(labels: Labels, cluster: str, received_at: int, events: Iterable[Event]) -> Prepared:
-    """Every name must have been interned (`unknown_names`)."""
+def prepare(labels: Labels, cluster: str, received_at: int, events: Sequence[Event]) -> Prepared:
+    """The events as rows; names that are new get their numbers, in a transaction of their own.
+
+    Raises LedgerAway when that cannot be done.
+    """
+    missing = set(_unknown_names(labels, cluster, events))
+    if missing:
+        labels.intern(missing)
     unique = {event.id: event for event in events}
     ordered = [unique[event_id] for event_id in sorted(unique)]
     cluster_id = labels.number(Kind.CLUSTER, cluster)
@@ -43,10 +49,10 @@ def only(prepared: Prepared, kept: Iterable[bytes]) -> Prepared:
 
 def _of(cluster_id: int, events: list[Event], rows: list[bulk.Row]) -> Prepared:
     oldest_at = min([event.at for event in events], default=0)
-    return Prepared(cluster_id, events, rows, by_task(events), oldest_at)
+    return Prepared(cluster_id, events, rows, _by_task(events), oldest_at)
 
 
-def by_task(events: Iterable[Event]) -> dict[str, list[Event]]:
+def _by_task(events: Iterable[Event]) -> dict[str, list[Event]]:
     stories: dict[str, list[Event]] = defaultdict(list)
     for event in events:
         if event.task_id is not None:
@@ -54,7 +60,7 @@ def by_task(events: Iterable[Event]) -> dict[str, list[Event]]:
     return stories
 
 
-def unknown_names(labels: Labels, cluster: str, events: Iterable[Event]) -> Iterator[tuple[Kind, str]]:
+def _unknown_names(labels: Labels, cluster: str, events: Iterable[Event]) -> Iterator[tuple[Kind, str]]:
     """The names that have no number at hand: mostly none, so that is what must be found out fast."""
     types, hosts = labels.known(Kind.TYPE), labels.known(Kind.HOST)
     fields = [(labels.known(kind), kind, key) for kind, key in _FIELDS]

@@ -15,7 +15,7 @@ from taskledger.ledger import beats, bulk, dialects, fold, schema, sessions
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.faults import is_double
 from taskledger.ledger.labels import Kind, Labels
-from taskledger.ledger.prepare import Prepared, only, prepare, unknown_names
+from taskledger.ledger.prepare import Prepared, only, prepare
 from taskledger.texts import text as plain
 
 log = logging.getLogger(__name__)
@@ -51,30 +51,23 @@ class Recorded(NamedTuple):
     quarantined: int = 0
 
 
-def record(ledger: Ledger, batch: Batch, prepared: Prepared | None = None) -> Recorded:
+def record(ledger: Ledger, batch: Batch) -> Recorded:
     """Write a batch in one transaction; recording the same batch again changes nothing.
 
-    `prepared` is what `prepare` made of its events, where that was done before. Raises LedgerAway when the database
-    cannot be reached: nothing was written then, or (the connection broke during the commit) all of it was.
+    Raises LedgerAway when the database cannot be reached: nothing was written then, or (the connection broke during the
+    commit) all of it was.
     """
-    ready = prepared or _prepared(ledger, batch)
+    prepared = prepare(ledger.labels, batch.cluster, batch.received_at, batch.events)
     for attempt in range(TRIES):
         try:
-            return _try(ledger, batch, ready)
+            return _try(ledger, batch, prepared)
         except (LedgerConflict, IntegrityError) as error:
             if isinstance(error, IntegrityError) and not is_double(error):
                 raise
             # Another recorder wrote the same rows in between: the next try sees them.
             log.debug("trying a batch again: %s", error, extra={"action": "batch_retried"})
             time.sleep(0.01 * 2**attempt)
-    return _try(ledger, batch, ready)
-
-
-def _prepared(ledger: Ledger, batch: Batch) -> Prepared:
-    missing = set(unknown_names(ledger.labels, batch.cluster, batch.events))
-    if missing:
-        ledger.labels.intern(missing)
-    return prepare(ledger.labels, batch.cluster, batch.received_at, batch.events)
+    return _try(ledger, batch, prepared)
 
 
 def _try(ledger: Ledger, batch: Batch, prepared: Prepared) -> Recorded:

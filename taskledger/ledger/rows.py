@@ -20,21 +20,21 @@ class Rows:
     def __init__(self, labels: Labels, cluster_id: int) -> None:
         self.cluster_id = cluster_id
         self._labels = labels
-        self._known: list[Mapping[str | None, int]] = [
+        # Nearly all names are at hand, and six are asked for with each task.
+        known: list[Mapping[str | None, int]] = [
             cast("Mapping[str | None, int]", labels.known(kind))
             for kind in (Kind.NAME, Kind.HOST, Kind.QUEUE, Kind.ROUTING_KEY)
         ]
+        self._names, self._hosts, self._queues, self._routing_keys = known
 
     def task(self, one: Task) -> bulk.Row:
-        names, hosts, queues, routing_keys = self._known
         said = (one.name, one.worker, one.client, one.queue, one.routing_key)
-        # Nearly all are at hand, and this is asked five times for each task.
         numbers: Sequence[int | None] = (
-            names.get(one.name),
-            hosts.get(one.worker),
-            hosts.get(one.client),
-            queues.get(one.queue),
-            routing_keys.get(one.routing_key),
+            self._names.get(one.name),
+            self._hosts.get(one.worker),
+            self._hosts.get(one.client),
+            self._queues.get(one.queue),
+            self._routing_keys.get(one.routing_key),
         )
         if None in numbers:
             numbers = [self._number(kind, value) for kind, value in zip(_SAID, said, strict=True)]
@@ -73,7 +73,7 @@ class Rows:
             run.runtime_s,
             self.cluster_id,
             run.number,
-            self._known[1].get(run.worker) or self._number(Kind.HOST, run.worker),
+            self._hosts.get(run.worker) or self._number(Kind.HOST, run.worker),
             run.pid,
             run.retries,
             int(run.state),
