@@ -13,16 +13,18 @@ MARK_START = "[redacted: "
 Found = tuple[int, int, str]
 
 # All repetitions are possessive, or bounded, or end where the next attempt cannot begin: no text takes more than time
-# in proportion to its size.
+# in proportion to its size. Of a group they are within an atomic group, never possessive: before Python 3.11.5 those go
+# on from where the last attempt failed (https://github.com/python/cpython/issues/106052).
 
 #: A word and what may make it the key of a value.
 _KEY = re.compile(
     r"""
       (?<![\w-])
-      (?P<open> [bB]? \\{0,15}+ ["'] )?+ (?P<dashes> -{1,2}+ )?+ (?P<tag> < (?: \w{1,32}+ : )? )?+
-      (?P<key> \w [\w-]{0,127}+ (?: [ ] (?: key | number | no | id | code | token | secret | value )\b )?+ )
-      (?: (?P<close> \\{0,15}+ ["'] )?+ \]{0,2}+
-          (?: :[ ] (?: str | bytes | Any | Optional\[\w{1,20}\] | Secret\w{1,10} ) (?: [ ]\|[ ]None )? (?= [ ]=[ ] ) )?+
+      (?> (?P<open> [bB]? \\{0,15}+ ["'] )? ) (?> (?P<dashes> -{1,2}+ )? ) (?> (?P<tag> < (?: \w{1,32}+ : )? )? )
+      (?P<key> \w [\w-]{0,127}+ (?> (?: [ ] (?: key | number | no | id | code | token | secret | value )\b )? ) )
+      (?: (?> (?P<close> \\{0,15}+ ["'] )? ) \]{0,2}+
+          (?> (?: :[ ] (?: str | bytes | Any | Optional\[\w{1,20}\] | Secret\w{1,10} ) (?: [ ]\|[ ]None )?
+                  (?= [ ]=[ ] ) )? )
           (?P<delimiter> \s{0,16}+ (?: => | [:=!]= | = | :(?! : | // ) ) \s{0,16}+ | %3[Dd] )
         | \\{0,15}+ ["'] , [ ]? (?P<pair>)
         | (?(dashes) [ ] (?P<flag>) | (?!) )
@@ -78,17 +80,19 @@ _PROSE = re.compile(
     r"|optional|or|please|position|rejected|refused|required|revoked|see|should|started|the|timed|to|too|unable"
     r"|unexpected|unknown|unsupported|unterminated|was|were|will|wrong)\b(?![=:@])"
 )
-#: A value without quotes: a scheme of authorization goes with it; signs are part of it unless something new begins.
-_PLAIN = re.compile(
-    r"""(?: (?:bearer|basic|token|digest|negotiate|apikey|aws4-hmac-sha256) [ ]{1,4}+ (?=[^\s,;&"'(){}<>]) )?+
-        (?: \[redacted:[ ][^\]\n]{1,80}\]
-          | [^\s,;&"'<)}\]\\]
-          | \\ (?! [nrt"'] )
-          | [,;&] (?! \s | \Z | [\w.%-]{1,64}+[=:] | ["')\]}] )
-          | ["'] (?= \w )
-          | < (?! / )
-          | [)}\]] (?! [\s,;.:)}\]"'&] | \Z )
-        )++""",
+#: A value without quotes: a scheme of authorization goes with it, and it ends at a blank, or at a sign behind which
+#: something new begins. What was hidden already is part of it.
+_SCHEME = re.compile(
+    r"(?:bearer|basic|token|digest|negotiate|apikey|aws4-hmac-sha256) {1,4}+(?=[^\s,;&\"'(){}<>])", re.IGNORECASE
+)
+_STOP = re.compile(
+    rf"""(?P<mark> {MARK.pattern.replace(" ", "[ ]")} )
+        | \s
+        | [,;&] (?= \s | \Z | [\w.%-]{{1,64}}+[=:] | ["')\]}}] )
+        | ["'] (?! \w )
+        | < (?= / )
+        | [)}}\]] (?= [\s,;.:)}}\]"'&] | \Z )
+        | \\ (?= [nrt"'] )""",
     re.VERBOSE | re.IGNORECASE,
 )
 
@@ -181,7 +185,7 @@ class _Scan:
     def _quoted(self, quoted: re.Match[str], after: re.Pattern[str]) -> Found | None:
         start = quoted.end()
         end = self._closing(start, len(quoted[1]), quoted[2], after)
-        return (start, end, KEY_MARK) if end > start else None
+        return self._until(start, end)
 
     def _closing(self, start: int, escapes: int, quote: str, after: re.Pattern[str]) -> int:
         """Where the text between quotes ends: before a quote escaped as the first was; else with all there is."""
@@ -212,7 +216,7 @@ class _Scan:
             return self._bracketed(start, call.end() - 1)
         if angle := _ANGLE.match(text, start):
             return self._with_rest(start, angle.end())
-        return None if self._is_harmless_text(match) else self._whole(_PLAIN.match(text, start))
+        return None if self._is_harmless_text(match) else self._until(start, self._plain_end(start))
 
     def _is_harmless_text(self, match: re.Match[str]) -> bool:
         """Whether a colon only makes it look like a key: in a sentence, or in a name of parts."""
@@ -233,7 +237,7 @@ class _Scan:
         if match["open"]:
             quote = self._text.find(match["open"], start, stop)
             stop = stop if quote < 0 else quote
-        return (start, stop, KEY_MARK) if stop > start else None
+        return self._until(start, stop)
 
     def _bracketed(self, start: int, bracket: int) -> Found | None:
         if self._is_source(start) and not _LITERAL.match(self._text, start):
@@ -242,8 +246,15 @@ class _Scan:
 
     def _with_rest(self, start: int, end: int) -> Found:
         """What is in brackets, and what follows without a gap."""
-        more = _PLAIN.match(self._text, end)
-        return (start, more.end() if more else end, KEY_MARK)
+        return (start, self._plain_end(end), KEY_MARK)
+
+    def _plain_end(self, start: int) -> int:
+        """Where the value without quotes ends that begins there; the same place if none does."""
+        scheme = _SCHEME.match(self._text, start)
+        position = scheme.end() if scheme else start
+        stops = (stop.start() for stop in _STOP.finditer(self._text, position) if stop["mark"] is None)
+        end = next(stops, len(self._text))
+        return end if end > position else start
 
     def _balanced(self, position: int) -> int:
         """Behind the bracket that closes the one at `position`; the end of the text if none does."""
@@ -261,6 +272,9 @@ class _Scan:
 
     def _whole(self, match: re.Match[str] | None) -> Found | None:
         return (match.start(), match.end(), KEY_MARK) if match else None
+
+    def _until(self, start: int, end: int) -> Found | None:
+        return (start, end, KEY_MARK) if end > start else None
 
     def _is_source(self, position: int) -> bool:
         """Whether that is in a source line; asked in the order of the text."""
