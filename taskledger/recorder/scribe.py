@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from taskledger import bodies, logs
 from taskledger.errors import LedgerError
@@ -72,8 +72,9 @@ def serve() -> None:
     for name in _STOPPING:
         # Ctrl-C and systemd signal the whole group: the recorder has something to finish yet, and closes the pipe then.
         signal.signal(getattr(signal, name), signal.SIG_IGN)
-    # What somebody prints must not come between the answers.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    # What somebody prints must not come between the answers. Without a buffer, which would be written again at the end,
+    # and complain, when the recorder was gone the first time.
+    answers = cast("BinaryIO", os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     requests: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_take_in, args=(requests,), daemon=True).start()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from threading import Lock
 from time import perf_counter
 from typing import Concatenate, ParamSpec, TypeVar
+from weakref import finalize
 
 from flask import Flask, current_app, g
 
@@ -40,7 +41,9 @@ class Opening:
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Tell the app which ledger it shows."""
-    app.extensions[_KEY] = Opening(settings)
+    held = app.extensions[_KEY] = Opening(settings)
+    # An app that nobody has any more, and a program that ends, leave no connection to be closed by chance.
+    finalize(app, held.close)
 
 
 def opening(app: Flask | None = None) -> Opening:
