@@ -49,7 +49,7 @@ def test_times_are_those_of_the_clock_on_the_wall(redis_url: str, sqlite_url: st
 
 
 def _send(run: Crew, name: str) -> dict[str, Any]:
-    """Send a task from there; when it was sent, and its other times as they must be."""
+    """Send a task from there; between which moments it was sent, and its other times must lie."""
     command = [sys.executable, str(HERE / "zoned.py"), name]
     environ = run.environ | PLACES[name]
     done = subprocess.run(command, env=environ, cwd=run.folder, capture_output=True, text=True, check=True)
@@ -70,8 +70,14 @@ def _wrong(ledger: Ledger, told: dict[str, Any]) -> dict[str, float]:
     """Which times are wrong, and by how many seconds."""
     task = query.task(ledger, told["id"]).task
     begun, ended = json.loads(task.result)
-    meant = {"started": begun, "ended": ended} | {key: told[key] for key in ("sent", "eta", "expires")}
-    skews = {name: getattr(task, f"{name}_at") / 1e6 - at for name, at in meant.items()}
+    meant = {key: told[key] for key in ("sent", "eta", "expires")}
+    meant |= {"started": (begun, begun), "ended": (ended, ended)}
     # When it was received only the worker knows: between being sent and being begun.
-    skews["received"] = max(told["sent"] - task.received_at / 1e6, task.received_at / 1e6 - begun, 0.0)
-    return {name: skew for name, skew in skews.items() if abs(skew) > SKEW_S}
+    meant["received"] = (told["sent"][0], begun)
+    skews = {name: _outside(getattr(task, f"{name}_at") / 1e6, *span) for name, span in meant.items()}
+    return {name: skew for name, skew in skews.items() if skew > SKEW_S}
+
+
+def _outside(at: float, first: float, last: float) -> float:
+    """How far a time is from where it must lie; 0 within."""
+    return max(first - at, at - last, 0.0)

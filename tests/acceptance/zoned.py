@@ -1,4 +1,4 @@
-"""A client in whatever zone it is started: sends a task to a queue, and prints what its times must be."""
+"""A client in whatever zone it is started: sends a task to a queue, and prints where its times must lie."""
 
 import json
 import sys
@@ -11,9 +11,12 @@ COUNTDOWN_S, EXPIRES_S = 2, 3600
 
 
 def main(queue: str) -> None:
-    now = time.time()
+    begun = time.time()
     sent = proj.tell_time.apply_async(countdown=COUNTDOWN_S, expires=EXPIRES_S, queue=queue)
-    sys.stdout.write(json.dumps({"id": sent.id, "sent": now, "eta": now + COUNTDOWN_S, "expires": now + EXPIRES_S}))
+    between = (begun, time.time())
+    later = {"sent": 0, "eta": COUNTDOWN_S, "expires": EXPIRES_S}
+    told = {name: [at + seconds for at in between] for name, seconds in later.items()}
+    sys.stdout.write(json.dumps({"id": sent.id} | told))
 
 
 if __name__ == "__main__":
