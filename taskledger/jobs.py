@@ -119,9 +119,9 @@ def _stop(scheduler: Any, stop: threading.Event, running: _Running, at_the_end: 
 
 def _run(job: Job, settings: Settings, ledger: Ledger, stop: threading.Event, running: _Running, holder: str) -> None:
     """One run of a job, if the lease is ours: what goes wrong is told, and tried again at its next time."""
-    if stop.is_set():
-        return
     with running:
+        if stop.is_set():
+            return
         try:
             if leases.take(ledger, LEASE, holder, _now_at(), LEASE_S):
                 job(settings, ledger, stop)
@@ -165,8 +165,8 @@ def _judge(_settings: Settings, ledger: Ledger, _stop: threading.Event) -> None:
     schedule_store.judge_due(ledger, _now_at())
 
 
-def _compare(_settings: Settings, ledger: Ledger, _stop: threading.Event) -> None:
-    changed = gaps.compare(ledger, _now_at())
+def _compare(_settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
+    changed = gaps.compare(ledger, _now_at(), stop)
     if changed:
         log.info("%d gaps are new or changed", changed, extra={"action": "gaps_found", "changed": changed})
 

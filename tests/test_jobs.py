@@ -14,6 +14,7 @@ from taskledger import jobs, schedule_reading
 from taskledger.config import Settings
 from taskledger.events import canonical, decode
 from taskledger.ledger import Ledger, leases, open_ledger, presence, retain, schedule_store, schema
+from taskledger.ledger.counted import compared_at
 from taskledger.ledger.query import schedules
 from taskledger.ledger.record import Batch, Position, record
 from taskledger.retention import Retention
@@ -145,6 +146,27 @@ def test_stopping_ends_a_pruning_between_two_steps(
 
     assert 0 < rows(sqlite_ledger, schema.task) < 400
     wait_for(lambda: threading.active_count() <= before)
+
+
+def test_stopping_ends_a_long_comparison(settings: Settings, sqlite_ledger: Ledger) -> None:
+    """After months without a recorder there is much to compare: it stops where it is, and no thread is left."""
+    at = now_at()
+    recorder = presence.begin(sqlite_ledger, "here", "1", at)
+    coverage_id = presence.listen(sqlite_ledger, recorder, "default", "pub/sub", at)
+    presence.end(sqlite_ledger, Position(coverage_id, at + 1000 * DAY), "stopped")
+    before = threading.active_count()
+
+    stop = jobs.start(settings, sqlite_ledger)
+    wait_for(lambda: compared(sqlite_ledger) is not None)
+    stop()
+
+    assert compared(sqlite_ledger) < at + 1000 * DAY - 60 * SECOND
+    wait_for(lambda: threading.active_count() <= before)
+
+
+def compared(ledger: Ledger) -> int | None:
+    with ledger.read() as connection:
+        return compared_at(connection, 1)
 
 
 def rows(ledger: Ledger, table: object) -> int:

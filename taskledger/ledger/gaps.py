@@ -4,6 +4,7 @@ One recorder at a time does it (see leases). It goes only as far as every record
 heard, and it forgets nothing: what comes late, after a recorder died with it in hand, is taken out of its gap again.
 """
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -62,12 +63,13 @@ class _Found(NamedTuple):
     missing: tuple[tuple[Missing, Told], ...] = ()
 
 
-def compare(ledger: Ledger, now_at: int) -> int:
-    """Compare up to what is recorded now; how many gaps were found or changed."""
-    changed = 0
+def compare(ledger: Ledger, now_at: int, stop: threading.Event | None = None) -> int:
+    """Compare up to what is recorded now, or as much of it as until `stop`; how many gaps were found or changed."""
+    changed, stop = 0, stop or threading.Event()
     for cluster_id, horizon_at in _horizons(ledger, now_at).items():
         changed += _look_again(ledger, cluster_id, horizon_at)
-        while (found := _window(ledger, cluster_id, horizon_at)) is not None:
+        # After a long absence there are days to compare.
+        while not stop.is_set() and (found := _window(ledger, cluster_id, horizon_at)) is not None:
             changed += found
     return changed
 
