@@ -12,9 +12,7 @@ STAMP := $(VENV)/.installed
 #: given to pytest, e.g. make test ARGS="-k recorder -x"
 ARGS :=
 # Tests mostly wait for services: four at a time keep two cores busy. A file stays together, for what its tests share.
-# In the order of the folders the few long tests come first; by the number of its tests, as is usual, such a file would
-# come last and run alone for minutes.
-TOGETHER := --numprocesses 4 --dist loadfile --no-loadscope-reorder
+TOGETHER := --numprocesses 4 --dist loadfile
 
 help: ## what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
