@@ -209,8 +209,8 @@ class Backlog:
         return time.monotonic() - self._memory[0].put_s >= patience_s
 
     def _is_hanging(self) -> bool:
-        """Whether the writer does not come back from the database."""
-        return bool(self._in_hand) and time.monotonic() - self._taken_s >= HANGS_S
+        """Whether the writer does not come back from the database: with a batch, or with what it says of itself."""
+        return self._taken_s > 0 and time.monotonic() - self._taken_s >= HANGS_S
 
     def _spill(self) -> list[Work]:
         spilled: list[Work] = []

@@ -1,6 +1,7 @@
 """What waits for the database: its order, its way through the spool, and what coverage may be claimed for it."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from taskledger.events import Event, Malformed, decode
-from taskledger.recorder.backlog import Backlog
+from taskledger.recorder.backlog import HANGS_S, Backlog
 from taskledger.recorder.batch import Gathered
 from taskledger.recorder.segment import Damage
 from taskledger.recorder.source import Opened, Promise, Tag
@@ -197,6 +198,23 @@ class TestOrder:
             waiting.put(gathered("b"))
 
             assert (kept, ids(waiting.spill())) == ([], ["a", "b"])
+
+    @pytest.mark.parametrize("is_in_hand", [True, False])
+    def test_hanging_database(self, is_in_hand: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While the writer does not come back, be it with a batch or without, what comes goes into the spool."""
+        now_s = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now_s)
+        with backlog(tmp_path) as waiting:
+            waiting.is_stuck = False
+            waiting.put(gathered("a", tag=Tag(0, 1)))
+            waiting.take(0)
+            if not is_in_hand:
+                waiting.written()
+            waiting.put(gathered("b", tag=Tag(0, 2)))
+            assert waiting.spill() == []
+
+            now_s += HANGS_S
+            assert [work.tag for work in waiting.spill()][-1] == Tag(0, 2)
 
     def test_room(self, tmp_path: Path) -> None:
         """Memory is full at its size, and has room again when half of it is free."""
