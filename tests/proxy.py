@@ -21,7 +21,7 @@ class Proxy:
         self.url = f"{parts.scheme}://{credentials}{at}127.0.0.1:{self._listener.getsockname()[1]}{path}"
         self._open: list[socket.socket] = []
         self._muted: set[socket.socket] = set()
-        self._is_refusing = self._is_swallowing = False
+        self._is_refusing = self._is_swallowing = self._is_silent = False
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
@@ -44,6 +44,10 @@ class Proxy:
     def swallow(self, swallowing: bool) -> None:
         """From now on take what is sent and pass nothing on, without a word; or not any more."""
         self._is_swallowing = swallowing
+
+    def silence(self, silent: bool) -> None:
+        """From now on pass on what is said to the service and nothing of its answers; or both again."""
+        self._is_silent = silent
 
     def mute(self) -> None:
         """Over the connections that are open now nothing passes any more, without a word; new ones are served."""
@@ -74,14 +78,14 @@ class Proxy:
             far = socket.create_connection(self._target)
             with self._lock:
                 self._open += [near, far]
-            for ends in ((near, far), (far, near)):
+            for ends in ((near, far, False), (far, near, True)):
                 self._threads.append(threading.Thread(target=self._pump, args=ends, daemon=True))
                 self._threads[-1].start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, is_answer: bool) -> None:
         with suppress(OSError):
             while received := source.recv(65536):
-                if not self._is_swallowing and source not in self._muted:
+                if not (self._is_swallowing or source in self._muted or (is_answer and self._is_silent)):
                     sink.sendall(received)
         for end in (source, sink):
             with suppress(OSError):

@@ -23,6 +23,8 @@ PYTHON = os.environ.get("TASKLEDGER_TEST_BEAT_PYTHON") or sys.executable
 PATIENCE_S = 60
 #: what a beat that was asked to stop may take; Celery's own thread for remote control takes up to three
 END_S = 20
+#: how many events back one is looked for that came twice; only the one on its way can
+REPEATS = 3
 
 Event = dict[str, Any]
 
@@ -46,12 +48,18 @@ class Listener:
         self._thread.join(PATIENCE_S)
 
     def of(self, kind: str, entry: str | None = None) -> list[Event]:
-        found = [event for event in self.heard if event["type"] == kind]
+        """Of one kind, each as often as it was heard; of the probe's, once."""
+        heard = self.told() if kind.startswith("beat-") else self.heard
+        found = [event for event in heard if event["type"] == kind]
         return [event for event in found if entry is None or event["entry"] == entry]
 
     def told(self) -> list[Event]:
-        """What the probe told."""
-        return [event for event in self.heard if event["type"].startswith("beat-")]
+        """What the probe told, once each: what a cut left without an answer comes again, and is equal then."""
+        told: list[Event] = []
+        for event in self.heard:
+            if event["type"].startswith("beat-") and event not in told[-REPEATS:]:
+                told.append(event)
+        return told
 
     def entries(self, which: str = "latest") -> dict[str, Event]:
         """The entries of the latest beat-schedule, or the first."""

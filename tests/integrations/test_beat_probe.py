@@ -303,6 +303,27 @@ def test_rabbitmq(rabbitmq_url: str, tmp_path: Path) -> None:
     check_life(run, "celery.beat.PersistentScheduler")
 
 
+def test_confirmation_lost(rabbitmq_url: str, tmp_path: Path) -> None:
+    """An event that RabbitMQ has, and could not say so, comes once more, just as it was."""
+    with (
+        Proxy(rabbitmq_url, 5672) as proxy,
+        beat(rabbitmq_url, tmp_path, "persistent", at_url=proxy.url, TASKLEDGER_BEAT="1") as run,
+    ):
+        run.until(lambda: is_sent(run, "often", 1), "sends")
+        proxy.silence(True)
+        before = len(run.told())
+        run.until(lambda: len(run.told()) > before, "an event that is not confirmed")
+        proxy.silence(False)
+        proxy.cut()
+        run.until(lambda: is_sent(run, "often", 4), "sends afterwards")
+        run.stop()
+        run.until(lambda: run.of("beat-offline"), "the end")
+
+    check_life(run, "celery.beat.PersistentScheduler")
+    heard = [event for event in run.heard if event["type"].startswith("beat-")]
+    assert len(heard) == len(run.told()) + 1
+
+
 @pytest.mark.parametrize("variable", ["0", ""])
 def test_off(variable: str, redis_url: str, tmp_path: Path) -> None:
     """Nothing is told where nobody asked for it, or where the variable forbids what the setting asks for."""
