@@ -109,6 +109,13 @@ class Event:
         """Give the memory of `fields` back."""
         self._fields = None
 
+    def plain(self) -> tuple[Any, ...]:
+        """What makes it again, as plain values."""
+        return (
+            self.id, self.type, self.at, self.hostname, self.pid, self.clock, self.task_id, self.body, None,
+            self.packed, self.is_exact,
+        )  # fmt: skip
+
     def with_body(self, body: bytes) -> "Event":
         """The same event, of which something else is kept."""
         return Event(self.id, self.type, self.at, self.hostname, self.pid, self.clock, self.task_id, body)

@@ -36,8 +36,10 @@ class Ledger:
         self.engine = engine
         #: names as numbers
         self.labels = Labels(engine)
-        #: events of open tasks, for `record`
+        #: events of open tasks, for `prepare`
         self.stories = Stories()
+        #: (cluster, host) -> when that worker was noted to tell of its tasks: first, and last to the minute
+        self.heard: dict[tuple[int, int], tuple[int, int]] = {}
 
     @property
     def dialect(self) -> str:

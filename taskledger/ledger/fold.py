@@ -9,14 +9,11 @@ from taskledger import bodies
 from taskledger.events import Event, integer, restore
 from taskledger.ledger import bulk, dialects, lasting, schema, settled
 from taskledger.ledger.engine import Ledger
-from taskledger.ledger.rows import Rows
-from taskledger.ledger.stories import Stories
+from taskledger.ledger.rows import NEVER, Plan, Rows
 from taskledger.ledger.types import pack_task_id, unpack_task_id
-from taskledger.settlements import OPEN, Settlement
+from taskledger.settlements import Settlement
 from taskledger.tasks import Task, project
 
-#: (cluster, task id) -> all events of a task that may get more; None for one that needs no remembering
-Told = dict[tuple[int, str], list[Event] | None]
 #: task id -> what was settled of it
 Facts = Mapping[str, Sequence[Settlement]]
 
@@ -28,25 +25,42 @@ E = schema.event.c
 STORY = "SELECT task_id, id, at, codec, body FROM event"
 
 
-def tasks(connection: Connection, ledger: Ledger, cluster_id: int, fresh: Mapping[str, Sequence[Event]]) -> Told:
-    """Project again each task that got new events; what is to be remembered of them once this is committed.
+def tasks(connection: Connection, ledger: Ledger, cluster_id: int, planned: Iterable[Plan]) -> None:
+    """Write each task that got new events as it was planned; where the plan does not hold, as all its events make it.
 
     A task's row is its lock: whoever holds it sees every committed event of the task, so the last to write is right.
     """
-    pending = {pack_task_id(task_id): task_id for task_id in fresh}
-    told: Told = {}
+    pending = {plan.key: plan for plan in planned}
     while pending:
-        known, has_facts = lock(connection, cluster_id, sorted(pending))
-        settlements = settled.of(connection, ledger.labels, cluster_id, has_facts) if has_facts else {}
-        stories = _stories(connection, ledger.stories, cluster_id, known, fresh)
-        facts = {
-            key: (stories.get(task_id) or fresh[task_id], known.get(task_id, 0) + len(fresh[task_id]))
-            for key, task_id in pending.items()
-        }
-        made = list(projections(facts, settlements).values())
-        told |= {(cluster_id, one.id): _remembered(one, known, stories, fresh) for one in made}
-        pending = put(connection, Rows(ledger.labels, cluster_id), made, known)
-    return told
+        known, settled_keys = lock(connection, cluster_id, sorted(pending))
+        right = [plan for plan in pending.values() if plan.before == known.get(plan.key, 0)]
+        if settled_keys:
+            right = [plan for plan in right if plan.key not in settled_keys]
+        if len(right) < len(pending):
+            wrong = pending.keys() - {plan.key for plan in right}
+            sizes = {key: known.get(key, 0) + pending[key].events for key in wrong}
+            right += _from_events(connection, ledger, cluster_id, sizes, settled_keys)
+        pending = {key: pending[key] for key in put(connection, cluster_id, right, known)}
+
+
+def again(connection: Connection, ledger: Ledger, cluster_id: int, task_ids: Iterable[str]) -> None:
+    """Project these tasks again, of which something else has changed."""
+    tasks(connection, ledger, cluster_id, [Plan(pack_task_id(task_id), NEVER, 0) for task_id in task_ids])
+
+
+def _from_events(
+    connection: Connection,
+    ledger: Ledger,
+    cluster_id: int,
+    sizes: Mapping[bytes, int],
+    settled_keys: Collection[bytes],
+) -> list[Plan]:
+    """What all of their stored events make of tasks that have so many."""
+    facts_of = [unpack_task_id(key) for key in settled_keys]
+    settlements = settled.of(connection, ledger.labels, cluster_id, facts_of) if facts_of else {}
+    facts = {key: (story, sizes[key]) for key, story in _stories(connection, cluster_id, sizes).items()}
+    rows = Rows(ledger.labels, cluster_id)
+    return [rows.plan(one, key) for key, one in projections(facts, settlements).items()]
 
 
 def projections(
@@ -73,19 +87,23 @@ def projected(task_id: str, story: Sequence[Event], events: int, settlements: Se
     return project(task_id, [*first, *last], cut_at=first[-1].at, settlements=settlements)._replace(events=events)
 
 
-def put(connection: Connection, rows: Rows, made: Sequence[Task], known: Collection[str]) -> dict[bytes, str]:
+def put(connection: Connection, cluster_id: int, plans: Sequence[Plan], known: Collection[bytes]) -> list[bytes]:
     """Write the rows of tasks; the `known` ones are locked, and replaced.
 
-    Another recorder may have made the rows of new ones meanwhile: then none of these is written, and they are returned,
-    by their keys, to be locked and done again.
+    Another recorder may have made the rows of new ones meanwhile: then none of these is written, and their keys are
+    returned, to be locked and done again.
     """
-    replaced = [one for one in made if one.id in known]
-    _delete(connection, rows.cluster_id, [pack_task_id(one.id) for one in replaced])
-    _insert(connection, rows, replaced)
-    _note_left_open(connection, rows.cluster_id, made)
-    lasting.keep(connection, made)
-    new = [one for one in made if one.id not in known]
-    return {} if _insert_new(connection, rows, new) else {pack_task_id(one.id): one.id for one in new}
+    replaced = [plan for plan in plans if plan.key in known]
+    _delete(connection, cluster_id, [plan.key for plan in replaced])
+    bulk.insert(connection, schema.task, [plan.task for plan in replaced])
+    _insert_runs(connection, replaced)
+    _note_left_open(connection, cluster_id, plans)
+    lasting.keep(connection, [plan.lasted for plan in plans if plan.lasted])
+    new = [plan for plan in plans if plan.key not in known]
+    if not bulk.insert_if_all_new(connection, schema.task, [plan.task for plan in new]):
+        return [plan.key for plan in new]
+    _insert_runs(connection, new)
+    return []
 
 
 def hold(connection: Connection, cluster_id: int, ids: Collection[str]) -> set[str]:
@@ -101,38 +119,23 @@ def hold(connection: Connection, cluster_id: int, ids: Collection[str]) -> set[s
         locked.update(connection.scalars(select(columns.id).where(mine).order_by(columns.id).with_for_update()))
 
 
-def lock(connection: Connection, cluster_id: int, keys: Sequence[bytes]) -> tuple[dict[str, int], list[str]]:
+def lock(connection: Connection, cluster_id: int, keys: Sequence[bytes]) -> tuple[dict[bytes, int], set[bytes]]:
     """The tasks that have a row, locked, each with its count of events; and those of which something was settled."""
     lock = "" if connection.dialect.name == "sqlite" else "FOR UPDATE"
     after = f"AND cluster_id = {cluster_id} ORDER BY id {lock}"
     found = bulk.select_in(connection, "SELECT id, events, settled_by FROM task", "id", keys, after=after)
-    has_facts = [unpack_task_id(bytes(key)) for key, _, settled_by in found if settled_by is not None]
-    return {unpack_task_id(bytes(key)): events for key, events, _ in found}, has_facts
+    settled_keys = {bytes(key) for key, _, settled_by in found if settled_by is not None}
+    return {bytes(key): events for key, events, _ in found}, settled_keys
 
 
-def _stories(
-    connection: Connection,
-    kept: Stories,
-    cluster_id: int,
-    known: Mapping[str, int],
-    fresh: Mapping[str, Sequence[Event]],
-) -> dict[str, list[Event]]:
-    """All events of the tasks that had some before: remembered where that is still all of them, else read."""
-    stories: dict[str, list[Event]] = {}
-    unknown: list[str] = []
-    for task_id, events in known.items():
-        before = kept.of(cluster_id, task_id)
-        if events + len(fresh[task_id]) > MAX_STORY:
-            stories[task_id] = ends_of(connection, cluster_id, task_id)
-        elif before is not None and len(before) == events:
-            stories[task_id] = [*before, *fresh[task_id]]
-        else:
-            unknown.append(task_id)
-            stories[task_id] = []
-    keys = [pack_task_id(task_id) for task_id in unknown]
-    for row in bulk.select_in(connection, STORY, "task_id", keys, after=f"AND cluster_id = {cluster_id}"):
-        event = event_of(*row)
-        stories[event.task_id or ""].append(event)
+def _stories(connection: Connection, cluster_id: int, sizes: Mapping[bytes, int]) -> dict[bytes, list[Event]]:
+    """The stored events of tasks that have so many; of a long story its ends."""
+    stories: dict[bytes, list[Event]] = {key: [] for key in sizes}
+    short = [key for key, number in sizes.items() if number <= MAX_STORY]
+    for row in bulk.select_in(connection, STORY, "task_id", sorted(short), after=f"AND cluster_id = {cluster_id}"):
+        stories[bytes(row[0])].append(event_of(*row))
+    for key in sizes.keys() - set(short):
+        stories[key] = ends_of(connection, cluster_id, unpack_task_id(key))
     return stories
 
 
@@ -166,26 +169,11 @@ def _event(task_id: str | None, event_id: bytes, at: int, body: bytes) -> Event:
     return Event(event_id, fields["type"], at, host, integer(pid), integer(clock), task_id, body, fields)
 
 
-def _remembered(
-    one: Task, known: Mapping[str, int], stories: Mapping[str, list[Event]], fresh: Mapping[str, Sequence[Event]]
-) -> list[Event] | None:
-    if one.state.is_end or one.events > MAX_STORY:
-        return None
-    story = stories[one.id] if one.id in known else fresh[one.id]
-    for event in story:
-        event.forget()
-    return list(story)
-
-
-def _note_left_open(connection: Connection, cluster_id: int, made: Collection[Task]) -> None:
+def _note_left_open(connection: Connection, cluster_id: int, plans: Iterable[Plan]) -> None:
     """Note the tasks that went on although a run of them did not end: their state does not show that, so who settles
     runs would not find them.
     """
-    rows = [
-        {"cluster_id": cluster_id, "task_id": one.id}
-        for one in made
-        if len(one.runs) > 1 and any(run.state in OPEN for run in one.runs) and one.state.is_end
-    ]
+    rows = [{"cluster_id": cluster_id, "task_id": unpack_task_id(plan.key)} for plan in plans if plan.is_left_open]
     if rows:
         connection.execute(dialects.insert_ignore(connection, schema.left_open), rows)
 
@@ -196,22 +184,9 @@ def _delete(connection: Connection, cluster_id: int, keys: Sequence[bytes]) -> N
     bulk.delete_in(connection, schema.task, "id", keys, after=after)
 
 
-def _insert(connection: Connection, rows: Rows, made: Sequence[Task]) -> None:
-    bulk.insert(connection, schema.task, [rows.task(one) for one in made])
-    _insert_runs(connection, rows, made)
-
-
-def _insert_new(connection: Connection, rows: Rows, made: Sequence[Task]) -> bool:
-    """Whether none of the rows was there; else nothing is inserted."""
-    if not bulk.insert_if_all_new(connection, schema.task, [rows.task(one) for one in made]):
-        return False
-    _insert_runs(connection, rows, made)
-    return True
-
-
-def _insert_runs(connection: Connection, rows: Rows, made: Sequence[Task]) -> None:
-    groups = {group["fingerprint"]: group for one in made for run in one.runs if (group := rows.group(one, run))}
+def _insert_runs(connection: Connection, plans: Iterable[Plan]) -> None:
+    groups = {group["fingerprint"]: group for plan in plans for group in plan.groups}
     if groups:
         ordered = [groups[key] for key in sorted(groups)]
         connection.execute(dialects.insert_ignore(connection, schema.failure_group), ordered)
-    bulk.insert(connection, schema.run, [rows.run(one, run) for one in made for run in one.runs])
+    bulk.insert(connection, schema.run, [run for plan in plans for run in plan.runs])

@@ -43,10 +43,10 @@ def begin(connection: Connection, now_at: int) -> None:
         connection.execute(dialects.insert_ignore(connection, schema.mark), [row])
 
 
-def keep(connection: Connection, made: Iterable[Task]) -> None:
-    """Mark tasks that have ended and lasted. In most batches there are none, and nothing is asked."""
+def keep(connection: Connection, lasted: Iterable[tuple[int, int]]) -> None:
+    """Mark tasks that have lasted, as `of` tells of each. In most batches there are none, and nothing is asked."""
     stretches: dict[int, dict[int, int]] = defaultdict(dict)
-    for first_at, end_at in _lasted(made):
+    for first_at, end_at in lasted:
         mine = stretches[first_at // STEP]
         mine[first_at] = max(end_at, mine.get(first_at, 0))
     marks: dict[str, int] = {}
@@ -83,16 +83,14 @@ def _name(stretch: int, first_at: int | None = None) -> str:
     return f"{_PREFIX}{stretch:012d}" + ("" if first_at is None else f":{first_at:018d}")
 
 
-def _lasted(made: Iterable[Task]) -> Iterable[tuple[int, int]]:
-    """(when first heard of, end) of tasks that went on after the stretch that follows their own."""
-    for one in made:
-        if one.ended_at is None or (one.ended_at - one.first_at <= STEP and len(one.runs) == 1):
-            continue
-        first_at = max(one.first_at, 0)
-        # Of two deliveries at once, the one that is not the task's state may have gone on longer.
-        end_at = max([run.ended_at for run in one.runs if run.ended_at is not None], default=one.ended_at)
-        if end_at > (first_at // STEP + 2) * STEP:
-            yield first_at, end_at
+def of(one: Task) -> tuple[int, int] | None:
+    """When it was first heard of, and its end, if it went on after the stretch that follows its own."""
+    if one.ended_at is None or (one.ended_at - one.first_at <= STEP and len(one.runs) == 1):
+        return None
+    first_at = max(one.first_at, 0)
+    # Of two deliveries at once, the one that is not the task's state may have gone on longer.
+    end_at = max([run.ended_at for run in one.runs if run.ended_at is not None], default=one.ended_at)
+    return (first_at, end_at) if end_at > (first_at // STEP + 2) * STEP else None
 
 
 def _marks(connection: Connection, stretch: int, ends: Mapping[int, int]) -> dict[str, int]:

@@ -1,93 +1,198 @@
 """What a batch comes to before its transaction begins: as far as the database need not be asked."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import starmap
+from typing import Any, NamedTuple
 
 from taskledger import bodies
-from taskledger.events import INT32_MAX, Event
-from taskledger.ledger import bulk
+from taskledger.events import INT32_MAX, TASK_EVENT_TYPES, Event, Malformed
+from taskledger.ledger import bulk, fold
+from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind, Labels
+from taskledger.ledger.rows import NEVER, Plan, Rows
+from taskledger.ledger.stories import Key
 from taskledger.ledger.types import pack_task_id
 from taskledger.states import BEAT_SENT, SILENT_TYPES
+from taskledger.tasks import project
 from taskledger.texts import name
 
-_FIELDS = ((Kind.NAME, "name"), (Kind.QUEUE, "queue"), (Kind.ROUTING_KEY, "routing_key"))
+#: what `_said` tells of
+_KINDS = (Kind.NAME, Kind.QUEUE, Kind.ROUTING_KEY)
+#: what a worker tells of its tasks
+_OF_WORKERS = TASK_EVENT_TYPES - {"task-sent"}
+#: places in a row of `event`
+AT, TYPE, HOST, ID, TASK = 0, 2, 3, 6, 7
 
 
 class Prepared(NamedTuple):
-    """The events of a batch, each once and in the order of their ids, and what they come to if all of them are new."""
+    """The events of a batch, each once and in the order of their ids, and what they come to if all of them are new.
+
+    `plain` makes it what goes through a pipe.
+    """
 
     cluster_id: int
-    events: list[Event]
-    #: of `event`, in the order of its columns
-    rows: list[bulk.Row]
-    by_task: Mapping[str, list[Event]]
+    received_at: int
+    #: how many events it holds, those that are in it twice included
+    number: int
     oldest_at: int
+    #: the numbers of the types by which workers tell of their tasks, as far as they are in it
+    of_workers: Sequence[int]
+    #: of `event`, in the order of its columns
+    rows: Sequence[bulk.Row]
+    plans: Sequence[Plan]
+    #: the events that are not of tasks: few, and of workers and beat
+    apart: Sequence[Event]
+    malformed: Sequence[Malformed]
+
+    def plain(self) -> tuple[Any, ...]:
+        """As plain values, of which `restored` makes it again."""
+        plans, malformed = [tuple(plan) for plan in self.plans], [tuple(item) for item in self.malformed]
+        return (*self[:6], plans, [event.plain() for event in self.apart], malformed)
 
 
-def prepare(labels: Labels, cluster: str, received_at: int, events: Sequence[Event]) -> Prepared:
-    """The events as rows; names that are new get their numbers, in a transaction of their own.
+def restored(values: Sequence[Any]) -> Prepared:
+    """What `Prepared.plain` made plain values of."""
+    plans, apart, malformed = values[6:]
+    made = list(starmap(Plan, plans)), list(starmap(Event, apart)), list(starmap(Malformed, malformed))
+    return Prepared._make((*values[:6], *made))
 
-    Raises LedgerAway when that cannot be done.
+
+def prepare(
+    ledger: Ledger, cluster: str, received_at: int, events: Sequence[Event], malformed: Sequence[Malformed] = ()
+) -> Prepared:
+    """The events as rows, and plans for their tasks; names that are new get numbers, in a transaction of their own.
+
+    What is left of open tasks is remembered in `ledger.stories`, for the batch that comes next. Raises LedgerAway when
+    the numbers cannot be had.
     """
+    labels = ledger.labels
     missing = set(_unknown_names(labels, cluster, events))
     if missing:
         labels.intern(missing)
     unique = {event.id: event for event in events}
     ordered = [unique[event_id] for event_id in sorted(unique)]
     cluster_id = labels.number(Kind.CLUSTER, cluster)
-    return _of(cluster_id, ordered, _rows(labels, cluster_id, received_at, ordered))
+    types = {kind: labels.number(Kind.TYPE, kind) for kind in {event.type for event in ordered}}
+    by_task = _by_task(ordered)
+    keys = {task_id: pack_task_id(task_id) for task_id in by_task}
+    return Prepared(
+        cluster_id,
+        received_at,
+        len(events),
+        min([event.at for event in ordered], default=0),
+        [number for kind, number in types.items() if kind in _OF_WORKERS],
+        _rows(labels, cluster_id, received_at, types, keys, ordered),
+        _plans(ledger, cluster_id, keys, by_task),
+        [event for event in ordered if event.type not in TASK_EVENT_TYPES],
+        malformed,
+    )
 
 
-def only(prepared: Prepared, kept: Iterable[bytes]) -> Prepared:
-    """What is left of it with the events of these ids."""
-    ids = set(kept)
-    pairs = [pair for pair in zip(prepared.events, prepared.rows, strict=True) if pair[0].id in ids]
-    return _of(prepared.cluster_id, [event for event, _ in pairs], [row for _, row in pairs])
+def only(prepared: Prepared, kept: Collection[bytes]) -> Prepared:
+    """What is left of it with the events of these ids; no plan of it holds."""
+    rows = [row for row in prepared.rows if row[ID] in kept]
+    events = Counter([row[TASK] for row in rows if row[TASK] is not None])
+    plans = [Plan(key, NEVER, number) for key, number in events.items()]
+    apart = [event for event in prepared.apart if event.id in kept]
+    oldest_at = min([row[AT] for row in rows], default=0)
+    return prepared._replace(oldest_at=oldest_at, rows=rows, plans=plans, apart=apart)
 
 
-def _of(cluster_id: int, events: list[Event], rows: list[bulk.Row]) -> Prepared:
-    oldest_at = min([event.at for event in events], default=0)
-    return Prepared(cluster_id, events, rows, _by_task(events), oldest_at)
+def _plans(
+    ledger: Ledger, cluster_id: int, keys: Mapping[str, bytes], by_task: Mapping[str, list[Event]]
+) -> list[Plan]:
+    """What becomes of the tasks of these events, if what is remembered of them is what they had before."""
+    stories, rows = ledger.stories, Rows(ledger.labels, cluster_id)
+    plans: list[Plan] = []
+    told: dict[Key, list[Event] | None] = {}
+    for task_id, fresh in by_task.items():
+        key = keys[task_id]
+        before = stories.of((cluster_id, key))
+        story = [*before, *fresh] if before else fresh
+        if len(story) > fold.MAX_STORY:
+            plans.append(Plan(key, NEVER, len(fresh)))
+            told[cluster_id, key] = None
+            continue
+        made = project(task_id, story)
+        plans.append(rows.plan(made, key, len(before), len(fresh)))
+        if not made.state.is_end:
+            told[cluster_id, key] = _remembered(story)
+        elif before:
+            told[cluster_id, key] = None
+    stories.keep(told)
+    return plans
 
 
-def _by_task(events: Iterable[Event]) -> dict[str, list[Event]]:
-    stories: dict[str, list[Event]] = defaultdict(list)
+def _remembered(story: Iterable[Event]) -> list[Event]:
+    """Each event once, and small."""
+    unique = {event.id: event for event in story}
+    for event in unique.values():
+        event.forget()
+    return list(unique.values())
+
+
+def _by_task(events: Iterable[Event]) -> Mapping[str, list[Event]]:
+    stories: dict[str, list[Event]] = {}
     for event in events:
-        if event.task_id is not None:
-            stories[event.task_id].append(event)
+        task_id = event.task_id
+        if task_id is not None:
+            told = stories.get(task_id)
+            if told is None:
+                stories[task_id] = [event]
+            else:
+                told.append(event)
     return stories
 
 
-def _unknown_names(labels: Labels, cluster: str, events: Iterable[Event]) -> Iterator[tuple[Kind, str]]:
+def _unknown_names(labels: Labels, cluster: str, events: Sequence[Event]) -> Iterator[tuple[Kind, str]]:
     """The names that have no number at hand: mostly none, so that is what must be found out fast."""
-    types, hosts = labels.known(Kind.TYPE), labels.known(Kind.HOST)
-    fields = [(labels.known(kind), kind, key) for kind, key in _FIELDS]
-    if cluster not in labels.known(Kind.CLUSTER):
-        yield Kind.CLUSTER, cluster
+    said: list[tuple[Kind, Iterable[str | None]]] = [
+        (Kind.CLUSTER, [cluster]),
+        (Kind.TYPE, {event.type for event in events}),
+        (Kind.HOST, {event.hostname for event in events}),
+    ]
+    for kind, names in said:
+        yield from ((kind, one) for one in names if one is not None and one not in labels.known(kind))
+    for values in _said(events):
+        for kind, value in zip(_KINDS, values, strict=True):
+            if value.__class__ is not str or value not in labels.known(kind):
+                spelled = name(value)
+                if spelled is not None and spelled not in labels.known(kind):
+                    yield kind, spelled
+
+
+def _said(events: Iterable[Event]) -> Iterator[tuple[Any, ...]]:
+    """Name, queue and routing key, as events say them together: few of a batch say what none before has said."""
+    seen: set[tuple[Any, ...]] = set()
     for event in events:
-        if event.type not in types:
-            yield Kind.TYPE, event.type
-        if event.hostname is not None and event.hostname not in hosts:
-            yield Kind.HOST, event.hostname
-        if event.type not in SILENT_TYPES:
-            for known, kind, key in fields:
-                value = event.fields.get(key)
-                if value.__class__ is not str or value not in known:
-                    spelled = name(value)
-                    if spelled is not None and spelled not in known:
-                        yield kind, spelled
-            if event.type == BEAT_SENT and (spelled := name(event.fields.get("task"))) is not None:
-                yield Kind.NAME, spelled  # by which the task goes until an event of its own names it
+        if event.type in SILENT_TYPES:
+            continue
+        get = event.fields.get
+        # By beat's name the task goes until an event of its own names it.
+        if event.type == BEAT_SENT:
+            yield get("task"), None, None
+        values = get("name"), get("queue"), get("routing_key")
+        try:
+            if values in seen:
+                continue
+            seen.add(values)
+        except TypeError:
+            pass  # A list or an object is among them.
+        yield values
 
 
-def _rows(labels: Labels, cluster_id: int, received_at: int, events: Sequence[Event]) -> list[bulk.Row]:
+def _rows(
+    labels: Labels,
+    cluster_id: int,
+    received_at: int,
+    types: Mapping[str, int],
+    keys: Mapping[str, bytes],
+    events: Sequence[Event],
+) -> list[bulk.Row]:
     """In the order of the columns of `event`."""
-    types = {name: labels.number(Kind.TYPE, name) for name in {event.type for event in events}}
     named = {event.hostname for event in events}
     hosts = {name: None if name is None else labels.number(Kind.HOST, name) for name in named}
-    keys = {task_id: None if task_id is None else pack_task_id(task_id) for task_id in {one.task_id for one in events}}
     made = iter(bodies.pack_all([event.body for event in events if event.packed is None]))
     packed = [event.packed or next(made) for event in events]
     return [
@@ -99,7 +204,7 @@ def _rows(labels: Labels, cluster_id: int, received_at: int, events: Sequence[Ev
             lag_ms if -INT32_MAX <= (lag_ms := (received_at - event.at) // 1000) <= INT32_MAX else _most(lag_ms),
             codec,
             event.id,
-            keys[event.task_id],
+            None if event.task_id is None else keys[event.task_id],
             body,
         )
         for event, (codec, body) in zip(events, packed, strict=True)

@@ -18,7 +18,7 @@ from taskledger.ledger import bulk, dialects, fold, schema, settled
 from taskledger.ledger.rebuild_groups import Groups
 from taskledger.ledger.rebuilding import Rebuilding
 from taskledger.ledger.rows import Rows
-from taskledger.ledger.types import pack_task_id, unpack_task_id
+from taskledger.ledger.types import unpack_task_id
 from taskledger.tasks import Task
 
 #: events of one page, and the bytes of their bodies as they are stored
@@ -147,15 +147,16 @@ class _Folding:
             # Whoever has the row sees all events of the task that are committed: as in fold.tasks.
             known, _ = fold.lock(connection, cluster_id, pending)
             made = self._made(connection, cluster_id, {key: sizes[key] for key in pending})
-            right = [made[key] for key in sorted(made) if known.get(made[key].id, 0) <= made[key].events]
+            right = {key: made[key] for key in sorted(made) if known.get(key, 0) <= made[key].events}
             # Runs without a task would be in the way of its own.
-            new = [pack_task_id(one.id) for one in right if one.id not in known]
+            new = [key for key in right if key not in known]
             bulk.delete_in(connection, schema.run, "task_id", new, after=f"AND cluster_id = {cluster_id}")
             # Writing tasks makes their groups as well, and says of none whether it was there.
-            self._groups.expect(cluster_id, right)
+            self._groups.expect(cluster_id, right.values())
             self._groups.settle(connection)
             rows = Rows(self._ledger.labels, cluster_id)
-            pending = sorted(fold.put(connection, rows, right, known))
+            plans = [rows.plan(one, key) for key, one in right.items()]
+            pending = sorted(fold.put(connection, cluster_id, plans, known))
             number += len(right) - len(pending)
         return number
 

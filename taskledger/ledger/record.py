@@ -14,8 +14,7 @@ from taskledger.events import Event, Malformed
 from taskledger.ledger import beats, bulk, dialects, fold, schema, sessions
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.faults import is_double
-from taskledger.ledger.labels import Kind, Labels
-from taskledger.ledger.prepare import Prepared, only, prepare
+from taskledger.ledger.prepare import AT, ID, TYPE, Prepared, only, prepare
 from taskledger.texts import text as plain
 
 log = logging.getLogger(__name__)
@@ -57,46 +56,64 @@ def record(ledger: Ledger, batch: Batch) -> Recorded:
     Raises LedgerAway when the database cannot be reached: nothing was written then, or (the connection broke during the
     commit) all of it was.
     """
-    prepared = prepare(ledger.labels, batch.cluster, batch.received_at, batch.events)
+    try:
+        recorded = write(ledger, prepared_of(ledger, batch), batch.position)
+    except BaseException:
+        ledger.stories.clear()
+        raise
+    if recorded.stale:
+        ledger.stories.clear()
+    return recorded
+
+
+def prepared_of(ledger: Ledger, batch: Batch) -> Prepared:
+    """As `prepare`."""
+    return prepare(ledger, batch.cluster, batch.received_at, batch.events, batch.malformed)
+
+
+def write(ledger: Ledger, prepared: Prepared, position: Position | None) -> Recorded:
+    """Write what was prepared, here or elsewhere, in one transaction; as `record`.
+
+    Whoever prepared it clears its `stories` if this fails, or leaves something out as stale.
+    """
     for attempt in range(TRIES):
         try:
-            return _try(ledger, batch, prepared)
+            return _try(ledger, prepared, position)
         except (LedgerConflict, IntegrityError) as error:
             if isinstance(error, IntegrityError) and not is_double(error):
                 raise
             # Another recorder wrote the same rows in between: the next try sees them.
             log.debug("trying a batch again: %s", error, extra={"action": "batch_retried"})
             time.sleep(0.01 * 2**attempt)
-    return _try(ledger, batch, prepared)
+    return _try(ledger, prepared, position)
 
 
-def _try(ledger: Ledger, batch: Batch, prepared: Prepared) -> Recorded:
+def _try(ledger: Ledger, prepared: Prepared, position: Position | None) -> Recorded:
     with ledger.write() as connection:
-        recorded, told, heard = _write(connection, ledger, batch, prepared)
+        recorded, heard = _write(connection, ledger, prepared, position)
     # Only what is committed may be remembered.
-    ledger.stories.keep(told)
-    ledger.stories.heard |= heard
+    ledger.heard |= heard
     return recorded
 
 
 def _write(
-    connection: Connection, ledger: Ledger, batch: Batch, prepared: Prepared
-) -> tuple[Recorded, fold.Told, sessions.Heard]:
+    connection: Connection, ledger: Ledger, prepared: Prepared, position: Position | None
+) -> tuple[Recorded, sessions.Heard]:
     horizon = connection.scalar(_HORIZON) or 0
-    stale = 0
+    number = len(prepared.rows)
     if prepared.oldest_at < horizon:
-        stale = sum([event.at < horizon for event in batch.events])
-        prepared = only(prepared, [event.id for event in prepared.events if event.at >= horizon])
-    fresh, cluster_id = _insert_events(connection, prepared), prepared.cluster_id
-    told = fold.tasks(connection, ledger, cluster_id, fresh.by_task)
-    heard = sessions.fold(connection, ledger, cluster_id, fresh.events, batch.received_at)
-    beats.fold(connection, ledger, cluster_id, fresh.events)
-    _count(connection, ledger.labels, cluster_id, fresh.events)
-    quarantined = _quarantine(connection, cluster_id, batch)
-    if batch.position is not None:
-        extend(connection, batch.position)
-    new = len(fresh.events)
-    return Recorded(new, len(batch.events) - stale - new, stale, quarantined), told, heard
+        prepared = only(prepared, {row[ID] for row in prepared.rows if row[AT] >= horizon})
+    stale = number - len(prepared.rows)
+    fresh = _insert_events(connection, prepared)
+    fold.tasks(connection, ledger, fresh.cluster_id, fresh.plans)
+    heard = sessions.fold(connection, ledger, fresh)
+    beats.fold(connection, ledger, fresh.cluster_id, fresh.apart)
+    _count(connection, fresh)
+    quarantined = _quarantine(connection, fresh)
+    if position is not None:
+        extend(connection, position)
+    new = len(fresh.rows)
+    return Recorded(new, prepared.number - stale - new, stale, quarantined), heard
 
 
 _HORIZON = select(schema.mark.c.value).where(schema.mark.c.name == "pruned_before_at")
@@ -115,36 +132,36 @@ def _insert_events(connection: Connection, prepared: Prepared) -> Prepared:
     """Insert the events that are not there yet and say which they were; mostly all are new, so that is tried first."""
     if bulk.insert_if_all_new(connection, schema.event, prepared.rows):
         return prepared
-    ids = [event.id for event in prepared.events]
+    ids = [row[ID] for row in prepared.rows]
     known = {bytes(row[0]) for row in bulk.select_in(connection, "SELECT id FROM event", "id", ids)}
     fresh = only(prepared, set(ids) - known)
     bulk.insert(connection, schema.event, fresh.rows)
     return fresh
 
 
-def _count(connection: Connection, labels: Labels, cluster_id: int, fresh: Sequence[Event]) -> None:
+def _count(connection: Connection, fresh: Prepared) -> None:
     """Count events by hour and type; they come in the order of their milliseconds, and most batches are of one hour."""
-    if fresh and fresh[0].at // HOUR == fresh[-1].at // HOUR:
-        hour = fresh[0].at // HOUR * HOUR
-        numbers = {(hour, kind): number for kind, number in Counter([event.type for event in fresh]).items()}
+    rows = fresh.rows
+    if rows and (hour := rows[0][AT] // HOUR * HOUR) == rows[-1][AT] // HOUR * HOUR:
+        numbers = {(hour, kind): number for kind, number in Counter([row[TYPE] for row in rows]).items()}
     else:
-        numbers = Counter([(event.at // HOUR * HOUR, event.type) for event in fresh])
-    counted = sorted((hour, labels.number(Kind.TYPE, kind), number) for (hour, kind), number in numbers.items())
-    rows = [
-        {"hour_at": hour, "cluster_id": cluster_id, "type_id": kind, "number": number} for hour, kind, number in counted
+        numbers = Counter([(row[AT] // HOUR * HOUR, row[TYPE]) for row in rows])
+    counted = [
+        {"hour_at": hour, "cluster_id": fresh.cluster_id, "type_id": kind, "number": number}
+        for (hour, kind), number in sorted(numbers.items())
     ]
-    if rows:
-        connection.execute(dialects.upsert(connection, schema.event_count, add=("number",)), rows)
+    if counted:
+        connection.execute(dialects.upsert(connection, schema.event_count, add=("number",)), counted)
 
 
-def _quarantine(connection: Connection, cluster_id: int, batch: Batch) -> int:
+def _quarantine(connection: Connection, prepared: Prepared) -> int:
     """Keep what could not be used; the same bytes again are the same row."""
-    unique = {item.id: item for item in batch.malformed}
+    unique = {item.id: item for item in prepared.malformed}
     rows = [
         {
             "id": item.id,
-            "cluster_id": cluster_id,
-            "received_at": batch.received_at,
+            "cluster_id": prepared.cluster_id,
+            "received_at": prepared.received_at,
             "reason": item.reason,
             "detail": plain(item.detail),
             "size": item.size,

@@ -22,6 +22,7 @@ from taskledger.events import Event, Malformed, first_id_at, restore
 from taskledger.ledger import dialects, fold, schema
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind
+from taskledger.ledger.types import pack_task_id
 from taskledger.redaction import NONE_MARK, Redaction, redacted, redacted_entry, redacted_malformed, redacted_rows
 from taskledger.redaction_rules import Keep
 from taskledger.schedules import definition_hash, entry_from, entry_text
@@ -220,8 +221,8 @@ class _Redacting:
                 for changes in self._changes(connection, story):
                     _update(connection, schema.event, [_packed(event) for event in changes])
             # What is remembered of them is what they were before.
-            self._ledger.stories.keep({(cluster_id, task_id): None for task_id in ids})
-            fold.tasks(connection, self._ledger, cluster_id, {task_id: [] for task_id in ids})
+            self._ledger.stories.keep({(cluster_id, pack_task_id(task_id)): None for task_id in ids})
+            fold.again(connection, self._ledger, cluster_id, ids)
             _forget_groups(connection, groups)
 
     def _redact_facts(self, connection: Connection, story: _Story) -> None:

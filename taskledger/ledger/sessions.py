@@ -1,19 +1,18 @@
 """Bring the rows of workers in line with their events, inside the transaction that wrote the events."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
 
 from taskledger import workers as core
-from taskledger.events import TASK_EVENT_TYPES, WORKER_EVENT_TYPES, Event
+from taskledger.events import WORKER_EVENT_TYPES, Event
 from taskledger.ledger import dialects, schema
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind, Labels
-
-T = TypeVar("T")
+from taskledger.ledger.prepare import AT, HOST, TYPE, Prepared
 
 #: (cluster, host) -> the first event of a task that the host was noted to tell of, and the minute of the last
 Heard = dict[tuple[int, int], tuple[int, int]]
@@ -24,43 +23,40 @@ HEARD_EVERY = 60_000_000
 OPEN_SESSIONS = 5
 
 
-def fold(connection: Connection, ledger: Ledger, cluster_id: int, events: Sequence[Event], received_at: int) -> Heard:
+def fold(connection: Connection, ledger: Ledger, prepared: Prepared) -> Heard:
     """Fold worker events into the sessions of their nodes, and note which nodes tell of their tasks.
 
     That is noted to the minute: it answers whether a worker has -E, and not when. Returns what was noted.
     """
-    lives, times = _by_host(ledger.labels, events)
-    heard = {(cluster_id, host_id): (min(told), minute_of(max(told))) for host_id, told in times.items()}
-    heard = {key: noted for key, noted in heard.items() if _says_more(noted, ledger.stories.heard.get(key))}
+    cluster_id = prepared.cluster_id
+    lives = _lives(ledger.labels, prepared.apart)
+    heard = {key: noted for key, noted in _heard(prepared) if _says_more(noted, ledger.heard.get(key))}
     for host_id in sorted(lives.keys() | {host_id for _, host_id in heard}):
         mine, noted = lives.get(host_id, []), heard.get((cluster_id, host_id))
         first_at = min([*(event.at for event in mine), *(noted or ())[:1]])
         _touch_worker(connection, cluster_id, host_id, first_at, noted[1] if noted else None)
-        _fold_sessions(connection, cluster_id, host_id, mine, received_at)
-    return {key: _both(noted, ledger.stories.heard.get(key)) for key, noted in heard.items()}
+        _fold_sessions(connection, cluster_id, host_id, mine, prepared.received_at)
+    return {key: _both(noted, ledger.heard.get(key)) for key, noted in heard.items()}
 
 
-def _by_host(labels: Labels, events: Sequence[Event]) -> tuple[dict[int, list[Event]], dict[int, list[int]]]:
-    """What each host says of itself, and when it told of its tasks."""
-    lives: dict[str, list[Event]] = defaultdict(list)
-    told: dict[str, list[int]] = defaultdict(list)
+def _lives(labels: Labels, events: Iterable[Event]) -> dict[int, list[Event]]:
+    """What each host says of itself."""
+    lives: dict[int, list[Event]] = defaultdict(list)
     for event in events:
-        host, kind = event.hostname, event.type
-        if host is None or kind == "task-sent":
-            continue
-        if kind in TASK_EVENT_TYPES:
-            told[host].append(event.at)
-        elif kind in WORKER_EVENT_TYPES:
-            lives[host].append(event)
-    # Two names may be spelled the same in the ledger, where they are cut.
-    return _numbered(labels, lives), _numbered(labels, told)
+        if event.hostname is not None and event.type in WORKER_EVENT_TYPES:
+            lives[labels.number(Kind.HOST, event.hostname)].append(event)
+    return lives
 
 
-def _numbered(labels: Labels, by_name: Mapping[str, list[T]]) -> dict[int, list[T]]:
-    numbered: dict[int, list[T]] = defaultdict(list)
-    for name, values in by_name.items():
-        numbered[labels.number(Kind.HOST, name)] += values
-    return numbered
+def _heard(prepared: Prepared) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """When each host told of its tasks: first, and last to the minute."""
+    kinds = set(prepared.of_workers)
+    told: dict[int, list[int]] = defaultdict(list)
+    for row in prepared.rows:
+        if row[TYPE] in kinds and row[HOST] is not None:
+            told[row[HOST]].append(row[AT])
+    for host_id, moments in told.items():
+        yield (prepared.cluster_id, host_id), (min(moments), minute_of(max(moments)))
 
 
 def minute_of(at: int) -> int:

@@ -290,7 +290,7 @@ def _step(
                 settled.keep(connection, ledger.labels, cluster_id, {key: facts[key] for key in held})
                 if but_not:
                     _forget(connection, ledger, cluster_id, held, but_not)
-                fold.tasks(connection, ledger, cluster_id, {task_id: [] for task_id in sorted(held)})
+                fold.again(connection, ledger, cluster_id, sorted(held))
                 _close(connection, cluster_id, sorted(held))
         except LedgerConflict:
             if attempt == TRIES - 1:

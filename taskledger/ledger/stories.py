@@ -9,20 +9,31 @@ from taskledger.events import Event
 MAX_EVENTS = 10_000
 
 
+#: cluster and packed task id
+Key = tuple[int, bytes]
+
+
 class Stories:
-    """What the last batches left of open tasks. A story is only right while it has as many events as the task's row."""
+    """What the last batches left of open tasks; for one thread only.
+
+    They hold nothing but events that are written, or will be before any batch that comes after them: `clear` them when
+    that fails. So a story is the whole story of a task if its row counts as many events.
+    """
 
     def __init__(self) -> None:
-        self._stories: OrderedDict[tuple[int, str], list[Event]] = OrderedDict()
+        self._stories: OrderedDict[Key, list[Event]] = OrderedDict()
         self._events = 0
-        #: (cluster, host) -> when that worker was noted to tell of its tasks: first, and last to the minute
-        self.heard: dict[tuple[int, int], tuple[int, int]] = {}
 
-    def of(self, cluster_id: int, task_id: str) -> list[Event] | None:
+    def of(self, key: Key) -> list[Event]:
         """The remembered events of a task."""
-        return self._stories.get((cluster_id, task_id))
+        return self._stories.get(key, [])
 
-    def keep(self, told: Mapping[tuple[int, str], list[Event] | None]) -> None:
+    def clear(self) -> None:
+        """Forget all."""
+        self._stories.clear()
+        self._events = 0
+
+    def keep(self, told: Mapping[Key, list[Event] | None]) -> None:
         """Remember these stories and forget those that are None; beyond MAX_EVENTS the oldest go."""
         for key, story in told.items():
             self._events -= len(self._stories.pop(key, ()))

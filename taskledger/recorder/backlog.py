@@ -24,6 +24,8 @@ PATIENCE_S = 3.0
 HANGS_S = 6.0
 #: seconds and bytes after which the next records are synced, while the database stays away
 SYNC_EVERY_S, SYNC_BYTES = 0.1, 1024 * 1024
+#: items of work in memory beyond which events give up what they say: that of the next few batches is soon read
+READY = 3
 #: bytes of work beside its events
 MARK_BYTES = 200
 
@@ -92,6 +94,8 @@ class Backlog:
                 self._memory[-1] = self._memory[-1]._replace(work=work)
                 return
             size = work.size if isinstance(work, Gathered) else MARK_BYTES
+            if isinstance(work, Gathered) and len(self._memory) >= READY:
+                work.forget()
             self._memory.append(_Held(work, size, time.monotonic()))
             self._bytes += size
             self._changed.notify()

@@ -8,21 +8,22 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from taskledger import bodies, logs
+from taskledger import logs
 from taskledger.errors import LedgerError
-from taskledger.events import Event, Malformed
 from taskledger.ledger import Ledger, open_ledger
-from taskledger.ledger.record import Batch, Position, record
+from taskledger.ledger.prepare import Prepared, restored
+from taskledger.ledger.record import Position, write
 from taskledger.recorder import runtime
 from taskledger.recorder.pipes import receive, send
 
-#: a batch, event, malformed input or answer as a tuple of plain values
+#: a batch or an answer as a tuple of plain values
 Plain = tuple[Any, ...]
+#: how many values ask for a batch: its number and the position
+_ASKED = 2
 #: why a batch was not written: the class of a LedgerError and what it says; or that it is to be tried without us
 AWAY, REFUSED = "away", "refused"
 #: seconds that a batch gets once the recorder is gone
@@ -30,40 +31,21 @@ LEAVE_S = 5.0
 _STOPPING = ("SIGINT", "SIGTERM")
 
 
-class Items(NamedTuple):
-    """What a batch consists of, made again of plain values."""
+class Ahead(NamedTuple):
+    """A batch that was sent, and the number under which it will be asked for."""
 
     number: int
-    events: list[Event]
-    malformed: list[Malformed]
+    prepared: Prepared
 
 
-def hand_over(pipe: BinaryIO, number: int, events: Sequence[Event], malformed: Sequence[Malformed]) -> None:
-    """Send the items of a batch ahead, with their bodies compressed; they are not written before `ask` says so."""
-    packed = iter(bodies.pack_all([event.body for event in events if event.packed is None]))
-    plain = [
-        (
-            one.id,
-            one.type,
-            one.at,
-            one.hostname,
-            one.pid,
-            one.clock,
-            one.task_id,
-            one.body,
-            None,
-            one.packed or next(packed),
-            one.is_exact,
-        )
-        for one in events
-    ]
-    send(pipe, (number, plain, [tuple(item) for item in malformed]))
+def hand_over(pipe: BinaryIO, number: int, prepared: Prepared) -> None:
+    """Send a batch ahead; it is not written before `ask` says so."""
+    send(pipe, (number, *prepared.plain()))
 
 
-def ask(pipe: BinaryIO, number: int, batch: Batch) -> None:
-    """Have the items of that number written, and nothing that was sent ahead before them."""
-    position = None if batch.position is None else tuple(batch.position)
-    send(pipe, (number, batch.cluster, batch.received_at, position))
+def ask(pipe: BinaryIO, number: int, position: Position | None) -> None:
+    """Have the batch of that number written, and nothing that was sent ahead before it."""
+    send(pipe, (number, None if position is None else tuple(position)))
 
 
 def serve() -> None:
@@ -89,7 +71,7 @@ def serve() -> None:
 def _take_in(requests: "SimpleQueue[Any]") -> None:
     """Read until the recorder is gone; whatever is being written then gets a moment, however the database hangs.
 
-    Events are made here, in the time in which the other thread waits for its database.
+    Batches are unpacked here, in the time in which the other thread waits for its database.
     """
     with suppress(EOFError, OSError, ValueError):
         requests.put(receive(sys.stdin.buffer))
@@ -100,30 +82,25 @@ def _take_in(requests: "SimpleQueue[Any]") -> None:
     os._exit(1)
 
 
-def _made(values: Plain) -> Items | Plain:
-    if len(values) != len(Items._fields):
-        return values
-    number, events, malformed = values
-    return Items(number, [Event(*one) for one in events], [Malformed(*one) for one in malformed])
+def _made(values: Plain) -> Ahead | Plain:
+    return Ahead(values[0], restored(values[1:])) if len(values) > _ASKED else values
 
 
 def _answer(ledger: Ledger, requests: "SimpleQueue[Any]", answers: BinaryIO) -> None:
-    ahead: list[Items] = []
+    ahead: list[Ahead] = []
     while (asked := requests.get()) is not None:
-        if isinstance(asked, Items):
+        if isinstance(asked, Ahead):
             ahead.append(asked)
             continue
-        number, cluster, received_at, position = asked
-        mine = next(items for items in ahead if items.number == number)
-        ahead = [items for items in ahead if items.number > number]
-        at = None if position is None else Position(*position)
-        batch = Batch(cluster, mine.events, mine.malformed, received_at, at)
-        send(answers, _written(ledger, batch))
+        number, position = asked
+        mine = next(one for one in ahead if one.number == number)
+        ahead = [one for one in ahead if one.number > number]
+        send(answers, _written(ledger, mine.prepared, None if position is None else Position(*position)))
 
 
-def _written(ledger: Ledger, batch: Batch) -> Plain:
+def _written(ledger: Ledger, prepared: Prepared, position: Position | None) -> Plain:
     try:
-        return tuple(record(ledger, batch))
+        return tuple(write(ledger, prepared, position))
     except LedgerError as error:
         return AWAY, type(error).__name__, str(error)
     except Exception as error:  # noqa: BLE001 - The recorder tries it as well, and knows what to do about it.

@@ -23,7 +23,7 @@ class Heard(NamedTuple):
 
     @property
     def size(self) -> int:
-        return sum(len(delivery.body) + MESSAGE_OVERHEAD_BYTES for delivery in self.deliveries)
+        return sum([len(delivery.body) for delivery in self.deliveries]) + MESSAGE_OVERHEAD_BYTES * len(self.deliveries)
 
 
 class Listening(NamedTuple):

@@ -11,10 +11,11 @@ from typing import BinaryIO, cast
 
 from taskledger import errors
 from taskledger.config import Settings
-from taskledger.events import Event, Malformed
+from taskledger.events import Event
 from taskledger.ledger import Ledger
-from taskledger.ledger.record import Batch, Recorded, record
-from taskledger.recorder import pipes, scribe
+from taskledger.ledger.prepare import Prepared
+from taskledger.ledger.record import Batch, Position, Recorded, prepared_of, record
+from taskledger.recorder import pipes, runtime, scribe
 from taskledger.recorder.batch import Gathered
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,14 @@ class Writing:
         with self._asking:
             if self._child is None and self._is_wanted():
                 self._start()
-            return self._beside(batch) or self._here(batch)
+            try:
+                recorded = self._beside(batch) or self._here(batch)
+            except BaseException:
+                self._forget()
+                raise
+            if recorded.stale:
+                self._forget()
+            return recorded
 
     def close(self) -> None:
         """Let the process end; at once if it does not answer."""
@@ -85,8 +93,9 @@ class Writing:
         """None when it was not written there, and is to be written here."""
         if self._child is None:
             return None
+        prepared = self._prepared(batch)
         try:
-            self._ask(_pipe(self._child.stdin), batch)
+            self._ask(_pipe(self._child.stdin), prepared, batch.position)
             answer = pipes.receive(_pipe(self._child.stdout))
         except (OSError, EOFError, ValueError, TypeError) as error:  # the last two for what is no answer of ours
             self._give_up(error)
@@ -95,22 +104,47 @@ class Writing:
             raise getattr(errors, answer[1], errors.LedgerError)(answer[2])
         if answer[0] == scribe.REFUSED:
             log.debug("refused beside, tried here: %s: %s", *answer[1:], extra={"action": "refused_beside"})
+            self._forget()
             return None
         return Recorded(*answer)
 
-    def _ask(self, pipe: BinaryIO, batch: Batch) -> None:
-        if self._ahead is not batch.events:
-            self._send_ahead(pipe, batch.events, batch.malformed)
-        scribe.ask(pipe, self._number, batch)
+    def _prepared(self, batch: Batch) -> Prepared | None:
+        """None for what was sent ahead."""
+        if self._ahead is batch.events:
+            return None
+        if self._ahead is not None:
+            # Another one was foreseen, which will not be written now.
+            self._forget()
+        return prepared_of(self._ledger, batch)
+
+    def _ask(self, pipe: BinaryIO, prepared: Prepared | None, position: Position | None) -> None:
+        if prepared is not None:
+            self._send(pipe, prepared)
+        scribe.ask(pipe, self._number, position)
         self._ahead = None
         following = self._upcoming()
         if following is not None and following.events:
-            self._send_ahead(pipe, following.events, following.malformed)
+            self._send_ahead(pipe, following)
 
-    def _send_ahead(self, pipe: BinaryIO, events: Sequence[Event], malformed: Sequence[Malformed]) -> None:
+    def _send_ahead(self, pipe: BinaryIO, following: Gathered) -> None:
+        """It is prepared while the other process writes."""
+        batch = Batch(following.cluster, following.events, following.malformed, following.received_at)
+        try:
+            prepared = prepared_of(self._ledger, batch)
+        except Exception as error:  # noqa: BLE001 - It is told when its turn comes, and tried again.
+            log.debug("not sent ahead: %s", error, extra={"action": "not_sent_ahead"})
+            return
+        self._send(pipe, prepared)
+        self._ahead = following.events
+
+    def _send(self, pipe: BinaryIO, prepared: Prepared) -> None:
         self._number += 1
-        scribe.hand_over(pipe, self._number, events, malformed)
-        self._ahead = events
+        scribe.hand_over(pipe, self._number, prepared)
+
+    def _forget(self) -> None:
+        """What was to be written was not: what is remembered of it is wrong, and what was sent ahead builds on it."""
+        self._ledger.stories.clear()
+        self._ahead = None
 
     def _here(self, batch: Batch) -> Recorded:
         begun_s = time.monotonic()
@@ -143,9 +177,11 @@ class Writing:
         except OSError as error:
             self._give_up(error)
         else:
+            runtime.switch(is_beside=True)
             log.info("process %d writes from now on", child.pid, extra={"action": "scribe_started"})
 
     def _give_up(self, error: Exception) -> None:
+        self._forget()
         log.warning(
             "the process that writes is gone (%s): writing here for now", error, extra={"action": "scribe_gone"}
         )
@@ -158,6 +194,7 @@ class Writing:
         child, self._child, self._ahead = self._child, None, None
         if child is None:
             return
+        runtime.switch(is_beside=False)
         for pipe in (child.stdin, child.stdout):
             with suppress(OSError):
                 _pipe(pipe).close()

@@ -335,8 +335,8 @@ def _fold_from_scratch(ledger: Ledger, told: Sequence[dict[str, Any]]) -> None:
     with ledger.write() as connection:
         for table in (*TABLES, schema.event):
             connection.execute(table.delete())
-    ledger.stories.heard.clear()
-    ledger.stories._stories.clear()
+    ledger.heard.clear()
+    ledger.stories.clear()
     half = len(told) // 2
     record_all(ledger, told[:half])
     record_all(ledger, told[half:], size=40)

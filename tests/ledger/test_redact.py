@@ -80,7 +80,7 @@ def test_as_if_it_had_come_so(ledger: Ledger, tmp_path: Path) -> None:
     with ledger.write() as connection:
         for table in ("event", "task", "run", "failure_group"):
             connection.execute(text(f"DELETE FROM {table}"))
-    ledger.stories._stories.clear()
+    ledger.stories.clear()
     tell(ledger, *raw, redaction=RULES)
 
     assert str(done) == "1 task, 3 events"
@@ -266,9 +266,8 @@ def test_recorder_meanwhile(ledger: Ledger) -> None:
 def test_projected_from_memory(ledger: Ledger) -> None:
     """A recorder that remembers a task from before may project it so once more: the next run finds and mends that."""
     first, *rest = succeeded(kwargs=f"{{'token': '{SECRET}'}}")
-    tell(ledger, first)
     with open_ledger(ledger.engine.url.render_as_string(hide_password=False)) as beside:
-        tell(beside, rest[1])
+        tell(beside, first, rest[1])
         redact.redact(ledger, RULES)
         tell(beside, rest[2], redaction=RULES)
     before = leaks(ledger)

@@ -18,8 +18,8 @@ from stories import decoded, failed, succeeded
 from taskledger.config import Settings
 from taskledger.errors import LedgerAway, LedgerError
 from taskledger.events import Event, Malformed, decode
-from taskledger.ledger import Ledger, open_ledger, presence, schema
-from taskledger.ledger.record import Batch, Position, Recorded
+from taskledger.ledger import Ledger, open_ledger, presence, rebuild, schema
+from taskledger.ledger.record import Batch, Position, Recorded, record
 from taskledger.recorder import writing as module
 from taskledger.recorder.batch import Gathered
 from taskledger.recorder.landing import land
@@ -198,6 +198,59 @@ class TestSentAhead:
             finally:
                 engine.dispose()
                 asked.close()
+
+    def test_what_builds_on_another(self, sqlite_url: str) -> None:
+        """What was planned after a batch that is not written now does not take its events for written."""
+        sent, received, started, ended = story(1)
+        foreseen = iter([gathered(received), None, None])
+        with open_ledger(sqlite_url) as ledger, open_ledger(sqlite_url) as beside:
+            asked = Writing(ledger, Settings(database_url=sqlite_url, writer="on"), lambda: next(foreseen))
+            try:
+                asked.record(batch(sent))
+                record(beside, batch(started))
+                # One of the two is in the ledger, and not the one that was foreseen.
+                asked.record(batch(ended))
+                assert asked.pid is not None
+            finally:
+                asked.close()
+            assert str(rebuild.rebuild(ledger, dry_run=True)) == "nothing"
+
+    def test_what_builds_on_one_that_failed(self, database_url: str) -> None:
+        """What was sent ahead of a batch of which the database refuses something is planned again."""
+        sent, received, started, ended = story(1)
+        never = Event(b"i" * 16, "task-sent", 2**70, "h", 1, 1, "t", b"{}")
+        first, second = gathered(received, never), gathered(ended)
+        foreseen = iter([first, second, None, None])
+        with open_ledger(database_url) as ledger, open_ledger(database_url) as beside:
+            asked = Writing(ledger, Settings(database_url=database_url, writer="on"), lambda: next(foreseen))
+            try:
+                asked.record(batch(sent))
+                with pytest.raises(Exception, match=r"(?i)large|range|overflow|convert"):
+                    asked.record(Batch("default", first.events, (), AT, None))
+                record(beside, batch(started))
+                asked.record(Batch("default", second.events, (), AT, None))
+                assert asked.pid is not None
+            finally:
+                asked.close()
+            assert str(rebuild.rebuild(ledger, dry_run=True)) == "nothing"
+
+    def test_what_is_too_old(self, sqlite_url: str) -> None:
+        """What was planned on an event that was then too old to be taken is planned again."""
+        sent, received, started, ended = story(1)
+        first, second = gathered(sent), gathered(ended)
+        foreseen = iter([first, second, None])
+        with open_ledger(sqlite_url) as ledger, open_ledger(sqlite_url) as beside:
+            asked = Writing(ledger, Settings(database_url=sqlite_url, writer="on"), lambda: next(foreseen))
+            try:
+                asked.record(batch(*story(2)))
+                with ledger.write() as connection:
+                    connection.execute(schema.mark.insert(), {"name": "pruned_before_at", "value": sent.at + 1})
+                assert asked.record(Batch("default", first.events, (), AT, None)).stale == 1
+                record(beside, batch(received))
+                assert asked.record(Batch("default", second.events, (), AT, None)).new == 1
+            finally:
+                asked.close()
+            assert str(rebuild.rebuild(ledger, dry_run=True)) == "nothing"
 
 
 class TestLife:
