@@ -236,7 +236,7 @@ class TestSentAhead:
 
     def test_what_is_too_old(self, sqlite_url: str) -> None:
         """What was planned on an event that was then too old to be taken is planned again."""
-        sent, received, started, ended = story(1)
+        sent, received, _, ended = story(1)
         first, second = gathered(sent), gathered(ended)
         foreseen = iter([first, second, None])
         with open_ledger(sqlite_url) as ledger, open_ledger(sqlite_url) as beside:
