@@ -54,6 +54,7 @@ WORKER_EVENT_TYPES = frozenset({"worker-online", "worker-heartbeat", "worker-off
 _AS_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG_INTEGER = b"0" * 19
 _ZERO, _POINT = ord("0"), ord(".")
+_NESTED = frozenset({dict, list})
 
 
 class Event:
@@ -108,6 +109,12 @@ class Event:
     def forget(self) -> None:
         """Give the memory of `fields` back."""
         self._fields = None
+
+    def forget_unlike(self) -> None:
+        """The same, unless they are to the letter what the body says: there, what is in a value has another order."""
+        fields = self._fields
+        if fields is not None and not (self.is_exact and _NESTED.isdisjoint(map(type, fields.values()))):
+            self._fields = None
 
     def plain(self) -> tuple[Any, ...]:
         """What makes it again, as plain values."""

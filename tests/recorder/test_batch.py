@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taskledger.events import Event, Malformed
+from taskledger.events import Event, Malformed, restore
 from taskledger.recorder.batch import Gathering, read
 from taskledger.recorder.raw import plainly_published, published
 from taskledger.recorder.source import REFUSALS, Delivery, Tag
@@ -162,3 +162,31 @@ class TestHowFarItCovers:
         gathering.add(*taken(delivery(event(timestamp=SENT_S + 86_400), received_at=SENT_AT + 500)), 0)
 
         assert gathering.cut().until_at == SENT_AT + 500
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.text(max_size=3), JSON, max_size=4))
+def test_what_an_event_says_is_what_its_body_says(said: dict[str, Any]) -> None:
+    """Once gathered, an event says to the letter what its body will say when it is read from the ledger."""
+    message, items = taken(delivery(event() | said))
+    gathering = Gathering("default", 10, 1.0)
+    gathering.add(message, items, 0.0)
+
+    for one in gathering.cut().events:
+        assert sorted(map(repr, one.fields.items())) == sorted(map(repr, restore(one.body).items()))
+
+
+def test_what_was_read_is_not_read_again() -> None:
+    """An event as Celery sends it is not parsed a second time before it is written."""
+    message, items = taken(delivery(event()))
+    before = [item.fields for item in items if isinstance(item, Event)]
+    gathering = Gathering("default", 10, 1.0)
+    gathering.add(message, items, 0.0)
+
+    assert [one.fields is said for one, said in zip(gathering.cut().events, before, strict=True)] == [True]
