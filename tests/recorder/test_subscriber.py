@@ -53,10 +53,10 @@ def test_not_looking_is_no_loss(redis_url: str) -> None:
 
 def test_silence_is_no_proof(redis_url: str) -> None:
     """Over a connection that is dead without a word nothing counts as read up to now; over a live one it does."""
-    with Deaf(redis_url, 6379) as proxy:
+    with Proxy(redis_url, 6379) as proxy:
         source = opened(proxy.url)
         alive = source.is_drained()
-        proxy.is_deaf = True
+        proxy.swallow(True)
         source.receive(10, 0.05)
 
         assert (alive, source.is_drained()) == (True, False)
@@ -80,29 +80,9 @@ def test_published_before_the_answer(redis_url: str) -> None:
 
 def test_unanswered_ping(redis_url: str) -> None:
     """A connection over which nothing comes any more, though it is open, is lost."""
-    with Deaf(redis_url, 6379) as proxy:
+    with Proxy(redis_url, 6379) as proxy:
         source = opened(proxy.url)
-        proxy.is_deaf = True
+        proxy.swallow(True)
         with pytest.raises(SourceLost, match="did not answer a ping"):
             hear(source, 1)
         source.close()
-
-
-class Deaf(Proxy):
-    """Passes nothing on when told so, and does not hang up."""
-
-    is_deaf = False
-
-    def _pump(self, source: Any, sink: Any) -> None:
-        class Sink:
-            def sendall(_, data: bytes) -> None:  # noqa: N805 - the outer self is the proxy
-                if not self.is_deaf:
-                    sink.sendall(data)
-
-            def shutdown(_, how: int) -> None:  # noqa: N805 - as above
-                sink.shutdown(how)
-
-            def close(_) -> None:  # noqa: N805 - as above
-                sink.close()
-
-        super()._pump(source, Sink())
