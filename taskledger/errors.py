@@ -42,6 +42,12 @@ class SchemaAhead(LedgerError):
     exit_code = 2
 
 
+class NameUnknown(TaskledgerError):
+    """A name has no number in the ledger: waiting does not mend that."""
+
+    exit_code = 3
+
+
 class LedgerConflict(LedgerError):
     """Another transaction was in the way; trying again may pass."""
 

@@ -9,7 +9,7 @@ from taskledger import bodies
 from taskledger.events import Event, integer, restore
 from taskledger.ledger import bulk, dialects, lasting, schema, settled
 from taskledger.ledger.engine import Ledger
-from taskledger.ledger.rows import NEVER, Plan, Rows
+from taskledger.ledger.rows import NEVER, Locked, Plan, Rows, holds
 from taskledger.ledger.types import pack_task_id, unpack_task_id
 from taskledger.settlements import Settlement
 from taskledger.tasks import Task, project
@@ -25,22 +25,30 @@ E = schema.event.c
 STORY = "SELECT task_id, id, at, codec, body FROM event"
 
 
-def tasks(connection: Connection, ledger: Ledger, cluster_id: int, planned: Iterable[Plan]) -> None:
+#: packed id -> the stored events (id, time, codec, body) of a task that may get more; None for one that does not
+Told = dict[bytes, list[tuple[bytes, int, int, bytes]] | None]
+
+
+def tasks(connection: Connection, ledger: Ledger, cluster_id: int, planned: Iterable[Plan]) -> Told:
     """Write each task that got new events as it was planned; where the plan does not hold, as all its events make it.
 
     A task's row is its lock: whoever holds it sees every committed event of the task, so the last to write is right.
+    Returns what was found of those whose plans did not hold.
     """
     pending = {plan.key: plan for plan in planned}
+    told: Told = {}
     while pending:
-        known, settled_keys = lock(connection, cluster_id, sorted(pending))
-        right = [plan for plan in pending.values() if plan.before == known.get(plan.key, 0)]
-        if settled_keys:
-            right = [plan for plan in right if plan.key not in settled_keys]
+        known = lock(connection, cluster_id, sorted(pending))
+        right = [plan for plan in pending.values() if holds(plan, known.get(plan.key))]
         if len(right) < len(pending):
-            wrong = pending.keys() - {plan.key for plan in right}
-            sizes = {key: known.get(key, 0) + pending[key].events for key in wrong}
-            right += _from_events(connection, ledger, cluster_id, sizes, settled_keys)
+            sizes = {key: pending[key].events for key in pending.keys() - {plan.key for plan in right}}
+            sizes |= {key: sizes[key] + known[key].events for key in sizes.keys() & known.keys()}
+            settled_keys = [key for key in sizes.keys() & known.keys() if known[key].is_settled]
+            made, found = _from_events(connection, ledger, cluster_id, sizes, settled_keys)
+            right += made
+            told |= found
         pending = {key: pending[key] for key in put(connection, cluster_id, right, known)}
+    return told
 
 
 def again(connection: Connection, ledger: Ledger, cluster_id: int, task_ids: Iterable[str]) -> None:
@@ -54,13 +62,17 @@ def _from_events(
     cluster_id: int,
     sizes: Mapping[bytes, int],
     settled_keys: Collection[bytes],
-) -> list[Plan]:
-    """What all of their stored events make of tasks that have so many."""
+) -> tuple[list[Plan], Told]:
+    """What all of their stored events make of tasks that have so many; and these, where there may be more."""
     facts_of = [unpack_task_id(key) for key in settled_keys]
     settlements = settled.of(connection, ledger.labels, cluster_id, facts_of) if facts_of else {}
-    facts = {key: (story, sizes[key]) for key, story in _stories(connection, cluster_id, sizes).items()}
-    rows = Rows(ledger.labels, cluster_id)
-    return [rows.plan(one, key) for key, one in projections(facts, settlements).items()]
+    told = _stored(connection, cluster_id, sizes)
+    facts = {key: ([event_of(key, *row) for row in told[key] or ()], number) for key, number in sizes.items()}
+    for key in [key for key, found in told.items() if found is None]:
+        facts[key] = (ends_of(connection, cluster_id, unpack_task_id(key)), sizes[key])
+    made, rows = projections(facts, settlements), Rows(ledger.labels, cluster_id)
+    found: Told = {key: None if one.state.is_end else told[key] for key, one in made.items()}
+    return [rows.plan(one, key) for key, one in made.items()], found
 
 
 def projections(
@@ -119,24 +131,23 @@ def hold(connection: Connection, cluster_id: int, ids: Collection[str]) -> set[s
         locked.update(connection.scalars(select(columns.id).where(mine).order_by(columns.id).with_for_update()))
 
 
-def lock(connection: Connection, cluster_id: int, keys: Sequence[bytes]) -> tuple[dict[bytes, int], set[bytes]]:
-    """The tasks that have a row, locked, each with its count of events; and those of which something was settled."""
+def lock(connection: Connection, cluster_id: int, keys: Sequence[bytes]) -> dict[bytes, Locked]:
+    """The tasks that have a row, locked."""
     lock = "" if connection.dialect.name == "sqlite" else "FOR UPDATE"
     after = f"AND cluster_id = {cluster_id} ORDER BY id {lock}"
-    found = bulk.select_in(connection, "SELECT id, events, settled_by FROM task", "id", keys, after=after)
-    settled_keys = {bytes(key) for key, _, settled_by in found if settled_by is not None}
-    return {bytes(key): events for key, events, _ in found}, settled_keys
+    found = bulk.select_in(connection, "SELECT id, events, first_at, settled_by FROM task", "id", keys, after=after)
+    return {bytes(key): Locked(events, first_at, settled_by is not None) for key, events, first_at, settled_by in found}
 
 
-def _stories(connection: Connection, cluster_id: int, sizes: Mapping[bytes, int]) -> dict[bytes, list[Event]]:
-    """The stored events of tasks that have so many; of a long story its ends."""
-    stories: dict[bytes, list[Event]] = {key: [] for key in sizes}
-    short = [key for key, number in sizes.items() if number <= MAX_STORY]
-    for row in bulk.select_in(connection, STORY, "task_id", sorted(short), after=f"AND cluster_id = {cluster_id}"):
-        stories[bytes(row[0])].append(event_of(*row))
-    for key in sizes.keys() - set(short):
-        stories[key] = ends_of(connection, cluster_id, unpack_task_id(key))
-    return stories
+def _stored(connection: Connection, cluster_id: int, sizes: Mapping[bytes, int]) -> Told:
+    """The stored events of tasks that have so many; None for a long story."""
+    stored: Told = {key: [] if number <= MAX_STORY else None for key, number in sizes.items()}
+    short = sorted(key for key, number in sizes.items() if number <= MAX_STORY)
+    for row in bulk.select_in(connection, STORY, "task_id", short, after=f"AND cluster_id = {cluster_id}"):
+        story = stored[bytes(row[0])]
+        if story is not None:
+            story.append((bytes(row[1]), row[2], row[3], bytes(row[4])))
+    return stored
 
 
 def ends_of(connection: Connection, cluster_id: int, task_id: str) -> list[Event]:

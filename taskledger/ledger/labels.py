@@ -7,7 +7,7 @@ from threading import Lock
 
 from sqlalchemy import ColumnElement, Connection, Engine, select
 
-from taskledger.errors import LedgerError
+from taskledger.errors import NameUnknown
 from taskledger.ledger import dialects, schema
 from taskledger.ledger.faults import translated
 from taskledger.texts import name as spelled
@@ -63,12 +63,13 @@ class Labels:
         if found is None:
             found = self.find(kind, spelled(value) or "")
         if found is None:
-            raise LedgerError(f"the name {value!r} has no number in the ledger: it was never recorded")
+            raise NameUnknown(f"the name {value!r} has no number in the ledger: it was never recorded")
         return found
 
     def find(self, kind: Kind, value: str) -> int | None:
         """The number of a name, or None if the ledger never heard it."""
         if value not in self._known[kind]:
+            self._forget_a_flood()
             with translated(self._engine.url), self._engine.connect() as connection:
                 self._remember(_rows(connection, schema.label.c.digest == _digest(value)))
         return self._known[kind].get(value)

@@ -6,12 +6,13 @@ from itertools import starmap
 from typing import Any, NamedTuple
 
 from taskledger import bodies
-from taskledger.events import INT32_MAX, TASK_EVENT_TYPES, Event, Malformed
+from taskledger.events import INT32_MAX, TASK_EVENT_TYPES, WORKER_EVENT_TYPES, Event, Malformed
 from taskledger.ledger import bulk, fold
+from taskledger.ledger.beats import BEAT_EVENT_TYPES
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.labels import Kind, Labels
 from taskledger.ledger.rows import NEVER, Plan, Rows
-from taskledger.ledger.stories import Key
+from taskledger.ledger.stories import Key, Remembered
 from taskledger.ledger.types import pack_task_id
 from taskledger.states import BEAT_SENT, SILENT_TYPES
 from taskledger.tasks import project
@@ -21,6 +22,8 @@ from taskledger.texts import name
 _KINDS = (Kind.NAME, Kind.QUEUE, Kind.ROUTING_KEY)
 #: what a worker tells of its tasks
 _OF_WORKERS = TASK_EVENT_TYPES - {"task-sent"}
+#: what is folded of itself, and not of a task
+_APART = WORKER_EVENT_TYPES | BEAT_EVENT_TYPES
 #: places in a row of `event`
 AT, TYPE, HOST, ID, TASK = 0, 2, 3, 6, 7
 
@@ -41,9 +44,11 @@ class Prepared(NamedTuple):
     #: of `event`, in the order of its columns
     rows: Sequence[bulk.Row]
     plans: Sequence[Plan]
-    #: the events that are not of tasks: few, and of workers and beat
+    #: the events of workers and of beat's probe: few
     apart: Sequence[Event]
     malformed: Sequence[Malformed]
+    #: what is to be remembered of open tasks once this is written; it does not go through the pipe
+    remembered: Remembered
 
     def plain(self) -> tuple[Any, ...]:
         """As plain values, of which `restored` makes it again."""
@@ -55,7 +60,7 @@ def restored(values: Sequence[Any]) -> Prepared:
     """What `Prepared.plain` made plain values of."""
     plans, apart, malformed = values[6:]
     made = list(starmap(Plan, plans)), list(starmap(Event, apart)), list(starmap(Malformed, malformed))
-    return Prepared._make((*values[:6], *made))
+    return Prepared._make((*values[:6], *made, {}))
 
 
 def prepare(
@@ -63,8 +68,7 @@ def prepare(
 ) -> Prepared:
     """The events as rows, and plans for their tasks; names that are new get numbers, in a transaction of their own.
 
-    What is left of open tasks is remembered in `ledger.stories`, for the batch that comes next. Raises LedgerAway when
-    the numbers cannot be had.
+    What is known of open tasks is taken from `ledger.stories`. Raises LedgerAway when the numbers cannot be had.
     """
     labels = ledger.labels
     missing = set(_unknown_names(labels, cluster, events))
@@ -76,6 +80,7 @@ def prepare(
     types = {kind: labels.number(Kind.TYPE, kind) for kind in {event.type for event in ordered}}
     by_task = _by_task(ordered)
     keys = {task_id: pack_task_id(task_id) for task_id in by_task}
+    plans, remembered = _plans(ledger, cluster_id, keys, by_task)
     return Prepared(
         cluster_id,
         received_at,
@@ -83,17 +88,22 @@ def prepare(
         min([event.at for event in ordered], default=0),
         [number for kind, number in types.items() if kind in _OF_WORKERS],
         _rows(labels, cluster_id, received_at, types, keys, ordered),
-        _plans(ledger, cluster_id, keys, by_task),
-        [event for event in ordered if event.type not in TASK_EVENT_TYPES],
+        plans,
+        [event for event in ordered if event.type in _APART],
         malformed,
+        remembered,
     )
 
 
 def only(prepared: Prepared, kept: Collection[bytes]) -> Prepared:
-    """What is left of it with the events of these ids; no plan of it holds."""
+    """What is left of it with the events of these ids; where one is left out, the plan of its task does not hold."""
     rows = [row for row in prepared.rows if row[ID] in kept]
-    events = Counter([row[TASK] for row in rows if row[TASK] is not None])
-    plans = [Plan(key, NEVER, number) for key, number in events.items()]
+    events = Counter([row[TASK] for row in rows])
+    plans = [
+        plan if plan.events == events[plan.key] else Plan(plan.key, NEVER, events[plan.key])
+        for plan in prepared.plans
+        if plan.key in events
+    ]
     apart = [event for event in prepared.apart if event.id in kept]
     oldest_at = min([row[AT] for row in rows], default=0)
     return prepared._replace(oldest_at=oldest_at, rows=rows, plans=plans, apart=apart)
@@ -101,11 +111,11 @@ def only(prepared: Prepared, kept: Collection[bytes]) -> Prepared:
 
 def _plans(
     ledger: Ledger, cluster_id: int, keys: Mapping[str, bytes], by_task: Mapping[str, list[Event]]
-) -> list[Plan]:
-    """What becomes of the tasks of these events, if what is remembered of them is what they had before."""
+) -> tuple[list[Plan], Remembered]:
+    """What becomes of these tasks, if what is remembered of them is what they had before."""
     stories, rows = ledger.stories, Rows(ledger.labels, cluster_id)
     plans: list[Plan] = []
-    told: dict[Key, list[Event] | None] = {}
+    told: dict[Key, Sequence[Event] | None] = {}
     for task_id, fresh in by_task.items():
         key = keys[task_id]
         before = stories.of((cluster_id, key))
@@ -120,8 +130,7 @@ def _plans(
             told[cluster_id, key] = _remembered(story)
         elif before:
             told[cluster_id, key] = None
-    stories.keep(told)
-    return plans
+    return plans, told
 
 
 def _remembered(story: Iterable[Event]) -> list[Event]:
@@ -173,12 +182,11 @@ def _said(events: Iterable[Event]) -> Iterator[tuple[Any, ...]]:
         if event.type == BEAT_SENT:
             yield get("task"), None, None
         values = get("name"), get("queue"), get("routing_key")
-        try:
+        # Of other values some are equal and not spelled the same, as 1 and true.
+        if all(value is None or value.__class__ is str for value in values):
             if values in seen:
                 continue
             seen.add(values)
-        except TypeError:
-            pass  # A list or an object is among them.
         yield values
 
 

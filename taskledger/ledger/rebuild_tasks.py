@@ -145,9 +145,10 @@ class _Folding:
         number, pending = 0, sorted(sizes)
         while pending:
             # Whoever has the row sees all events of the task that are committed: as in fold.tasks.
-            known, _ = fold.lock(connection, cluster_id, pending)
+            known = fold.lock(connection, cluster_id, pending)
             made = self._made(connection, cluster_id, {key: sizes[key] for key in pending})
-            right = {key: made[key] for key in sorted(made) if known.get(key, 0) <= made[key].events}
+            counted = {key: row.events for key, row in known.items()}
+            right = {key: made[key] for key in sorted(made) if counted.get(key, 0) <= made[key].events}
             # Runs without a task would be in the way of its own.
             new = [key for key in right if key not in known]
             bulk.delete_in(connection, schema.run, "task_id", new, after=f"AND cluster_id = {cluster_id}")

@@ -14,7 +14,8 @@ from taskledger.events import Event, Malformed
 from taskledger.ledger import beats, bulk, dialects, fold, schema, sessions
 from taskledger.ledger.engine import Ledger
 from taskledger.ledger.faults import is_double
-from taskledger.ledger.prepare import AT, ID, TYPE, Prepared, only, prepare
+from taskledger.ledger.prepare import AT, ID, TASK, TYPE, Prepared, only, prepare
+from taskledger.ledger.stories import Remembered
 from taskledger.texts import text as plain
 
 log = logging.getLogger(__name__)
@@ -56,13 +57,9 @@ def record(ledger: Ledger, batch: Batch) -> Recorded:
     Raises LedgerAway when the database cannot be reached: nothing was written then, or (the connection broke during the
     commit) all of it was.
     """
-    try:
-        recorded = write(ledger, prepared_of(ledger, batch), batch.position)
-    except BaseException:
-        ledger.stories.clear()
-        raise
-    if recorded.stale:
-        ledger.stories.clear()
+    prepared = prepared_of(ledger, batch)
+    recorded, told = write(ledger, prepared, batch.position)
+    remember(ledger, prepared.cluster_id, prepared.remembered, told)
     return recorded
 
 
@@ -71,10 +68,10 @@ def prepared_of(ledger: Ledger, batch: Batch) -> Prepared:
     return prepare(ledger, batch.cluster, batch.received_at, batch.events, batch.malformed)
 
 
-def write(ledger: Ledger, prepared: Prepared, position: Position | None) -> Recorded:
+def write(ledger: Ledger, prepared: Prepared, position: Position | None) -> tuple[Recorded, fold.Told]:
     """Write what was prepared, here or elsewhere, in one transaction; as `record`.
 
-    Whoever prepared it clears its `stories` if this fails, or leaves something out as stale.
+    Returns as well what was found of tasks that were not as they had been remembered, for `remember`.
     """
     for attempt in range(TRIES):
         try:
@@ -88,24 +85,33 @@ def write(ledger: Ledger, prepared: Prepared, position: Position | None) -> Reco
     return _try(ledger, prepared, position)
 
 
-def _try(ledger: Ledger, prepared: Prepared, position: Position | None) -> Recorded:
+def remember(ledger: Ledger, cluster_id: int, remembered: Remembered, told: fold.Told) -> None:
+    """What was prepared is written: from now on it is known; of some tasks it was found to be other than thought."""
+    ledger.stories.keep(remembered)
+    ledger.stories.keep({
+        (cluster_id, key): None if rows is None else [fold.event_of(key, *row) for row in rows]
+        for key, rows in told.items()
+    })  # fmt: skip
+
+
+def _try(ledger: Ledger, prepared: Prepared, position: Position | None) -> tuple[Recorded, fold.Told]:
     with ledger.write() as connection:
-        recorded, heard = _write(connection, ledger, prepared, position)
+        recorded, told, heard = _write(connection, ledger, prepared, position)
     # Only what is committed may be remembered.
     ledger.heard |= heard
-    return recorded
+    return recorded, told
 
 
 def _write(
     connection: Connection, ledger: Ledger, prepared: Prepared, position: Position | None
-) -> tuple[Recorded, sessions.Heard]:
+) -> tuple[Recorded, fold.Told, sessions.Heard]:
     horizon = connection.scalar(_HORIZON) or 0
-    number = len(prepared.rows)
+    timely = prepared
     if prepared.oldest_at < horizon:
-        prepared = only(prepared, {row[ID] for row in prepared.rows if row[AT] >= horizon})
-    stale = number - len(prepared.rows)
-    fresh = _insert_events(connection, prepared)
-    fold.tasks(connection, ledger, fresh.cluster_id, fresh.plans)
+        timely = only(prepared, {row[ID] for row in prepared.rows if row[AT] >= horizon})
+    stale = len(prepared.rows) - len(timely.rows)
+    fresh = _insert_events(connection, timely)
+    told = _left_out(prepared, fresh) | fold.tasks(connection, ledger, fresh.cluster_id, fresh.plans)
     heard = sessions.fold(connection, ledger, fresh)
     beats.fold(connection, ledger, fresh.cluster_id, fresh.apart)
     _count(connection, fresh)
@@ -113,7 +119,15 @@ def _write(
     if position is not None:
         extend(connection, position)
     new = len(fresh.rows)
-    return Recorded(new, prepared.number - stale - new, stale, quarantined), heard
+    return Recorded(new, prepared.number - stale - new, stale, quarantined), told, heard
+
+
+def _left_out(prepared: Prepared, fresh: Prepared) -> fold.Told:
+    """The tasks of which something was not written: it is not in the ledger, or it is there in another shape."""
+    if fresh is prepared:
+        return {}
+    kept = {row[ID] for row in fresh.rows}
+    return {row[TASK]: None for row in prepared.rows if row[TASK] is not None and row[ID] not in kept}
 
 
 _HORIZON = select(schema.mark.c.value).where(schema.mark.c.name == "pruned_before_at")

@@ -22,8 +22,8 @@ Group = dict[str, Any]
 class Plan(NamedTuple):
     """What is to be written of a task. Plain values, which may go through a pipe.
 
-    Made before the database was asked, it only holds if the task's row counts `before` events, if nothing of the task
-    was settled, and if the `events` that the batch has of it are all new.
+    Made before the database was asked: see `holds`. `before` is how many of the task's events were remembered, and
+    `events` how many the batch has of it, which must all be new.
     """
 
     key: bytes
@@ -40,6 +40,25 @@ class Plan(NamedTuple):
 
 #: of a task of which nothing is remembered that would be all of it: it holds never
 NEVER = -1
+
+
+class Locked(NamedTuple):
+    """What a task's row says of it while it is locked."""
+
+    events: int
+    first_at: int
+    is_settled: bool
+
+
+def holds(plan: Plan, row: Locked | None) -> bool:
+    """Whether the plan was made of all facts, given the task's row: the events that it counts, and nothing settled."""
+    if row is None:
+        return plan.before == 0
+    # Of two stories of as many events, one of which was pruned, the begin differs.
+    return plan.before == row.events and not row.is_settled and plan.task[_FIRST_AT] == row.first_at
+
+
+_FIRST_AT = 0
 
 
 class Rows:

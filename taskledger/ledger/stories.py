@@ -1,7 +1,8 @@
 """The events of tasks that are still going on, remembered between batches so that they need not be read again."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from taskledger.events import Event
 
@@ -11,29 +12,42 @@ MAX_EVENTS = 10_000
 
 #: cluster and packed task id
 Key = tuple[int, bytes]
+#: the events of open tasks; None for a task that needs no remembering
+Remembered = Mapping[Key, Sequence[Event] | None]
 
 
 class Stories:
     """What the last batches left of open tasks; for one thread only.
 
-    They hold nothing but events that are written, or will be before any batch that comes after them: `clear` them when
-    that fails. So a story is the whole story of a task if its row counts as many events.
+    All of it is in the ledger, as it is there: a story is all there is of a task if its row counts as many events.
     """
 
     def __init__(self) -> None:
-        self._stories: OrderedDict[Key, list[Event]] = OrderedDict()
+        self._stories: OrderedDict[Key, Sequence[Event]] = OrderedDict()
+        self._expected: Remembered = {}
         self._events = 0
 
-    def of(self, key: Key) -> list[Event]:
+    def of(self, key: Key) -> Sequence[Event]:
         """The remembered events of a task."""
-        return self._stories.get(key, [])
+        if key in self._expected:
+            return self._expected[key] or ()
+        return self._stories.get(key, ())
+
+    @contextmanager
+    def expecting(self, told: Remembered) -> Iterator[None]:
+        """As if these were kept: what is prepared meanwhile is written after them, or not at all."""
+        self._expected = told
+        try:
+            yield
+        finally:
+            self._expected = {}
 
     def clear(self) -> None:
         """Forget all."""
         self._stories.clear()
         self._events = 0
 
-    def keep(self, told: Mapping[Key, list[Event] | None]) -> None:
+    def keep(self, told: Remembered) -> None:
         """Remember these stories and forget those that are None; beyond MAX_EVENTS the oldest go."""
         for key, story in told.items():
             self._events -= len(self._stories.pop(key, ()))

@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import reduce
+from itertools import islice
 from threading import Condition
 from typing import NamedTuple
 
@@ -127,12 +128,17 @@ class Backlog:
             return work
 
     def upcoming(self) -> Gathered | None:
-        """What will be taken after what the writer has in hand, as things are: more may come that goes with it."""
+        """What will be taken after what the writer has in hand; None while more may come that goes with it."""
         with self._changed:
-            if len(self._memory) <= len(self._in_hand) or not self._in_hand or self._segment is not None:
+            begin = len(self._in_hand)
+            if not begin or self._segment is not None:
                 return None
-            work = self._memory[len(self._in_hand)].work
-            return work if isinstance(work, Gathered) else None
+            works = self._next_of_memory(begin)
+            joined = reduce(_joined, works) if works else None
+            is_whole = begin + len(works) < len(self._memory)
+            if not isinstance(joined, Gathered) or not (is_whole or joined.number >= self._batch_size):
+                return None
+            return joined
 
     def written(self) -> None:
         """What was taken is in the ledger."""
@@ -186,11 +192,11 @@ class Backlog:
             self._replay = self._replaying.read(self._segment)
         return None
 
-    def _next_of_memory(self) -> tuple[Work, ...]:
-        """One piece of work, or several that make one batch."""
+    def _next_of_memory(self, begin: int = 0) -> tuple[Work, ...]:
+        """One piece of work, or several that make one batch, from that place on."""
         works: list[Work] = []
         number = size = 0
-        for held in self._memory:
+        for held in islice(self._memory, begin, None):
             number += held.work.number if isinstance(held.work, Gathered) else 0
             size += held.size
             is_more = number > self._batch_size or size > MAX_BATCH_BYTES

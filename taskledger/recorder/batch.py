@@ -93,7 +93,6 @@ class Gathering:
         self._unkept += 0 if delivery.tag else len(items)
         for item in items:
             if isinstance(item, Event):
-                item.forget_unlike()
                 self._events.append(item)
             else:
                 self._malformed.append(item)

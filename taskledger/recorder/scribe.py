@@ -24,8 +24,9 @@ from taskledger.recorder.pipes import receive, send
 Plain = tuple[Any, ...]
 #: how many values ask for a batch: its number and the position
 _ASKED = 2
-#: why a batch was not written: the class of a LedgerError and what it says; or that it is to be tried without us
-AWAY, REFUSED = "away", "refused"
+#: what became of a batch: what `write` says of it; the class of a LedgerError and what it says; or, with the same of
+#: any other error, that it is to be tried without us
+WRITTEN, AWAY, REFUSED = "written", "away", "refused"
 #: seconds that a batch gets once the recorder is gone
 LEAVE_S = 5.0
 _STOPPING = ("SIGINT", "SIGTERM")
@@ -95,13 +96,15 @@ def _answer(ledger: Ledger, requests: "SimpleQueue[Any]", answers: BinaryIO) -> 
         number, position = asked
         mine = next(one for one in ahead if one.number == number)
         ahead = [one for one in ahead if one.number > number]
-        send(answers, _written(ledger, mine.prepared, None if position is None else Position(*position)))
+        said = _written(ledger, mine.prepared, None if position is None else Position(*position))
+        send(answers, (number, *said))
 
 
 def _written(ledger: Ledger, prepared: Prepared, position: Position | None) -> Plain:
     try:
-        return tuple(write(ledger, prepared, position))
+        recorded, told = write(ledger, prepared, position)
     except LedgerError as error:
         return AWAY, type(error).__name__, str(error)
     except Exception as error:  # noqa: BLE001 - The recorder tries it as well, and knows what to do about it.
         return REFUSED, type(error).__name__, str(error)
+    return WRITTEN, tuple(recorded), told

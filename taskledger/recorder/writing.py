@@ -7,14 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from taskledger import errors
 from taskledger.config import Settings
-from taskledger.events import Event
 from taskledger.ledger import Ledger
 from taskledger.ledger.prepare import Prepared
-from taskledger.ledger.record import Batch, Position, Recorded, prepared_of, record
+from taskledger.ledger.record import Batch, Position, Recorded, prepared_of, record, remember
+from taskledger.ledger.stories import Remembered
 from taskledger.recorder import pipes, runtime, scribe
 from taskledger.recorder.batch import Gathered
 
@@ -26,6 +26,24 @@ MEASURED_S, BUSY = 2.0, 0.2
 AGAIN_AFTER_S = 30.0
 #: seconds that it gets to end
 LEAVE_S = 1.0
+
+
+class _Ahead(NamedTuple):
+    """What the other process has of a batch, and what is to be remembered once it is written."""
+
+    number: int
+    batch: Batch
+    cluster_id: int
+    remembered: Remembered
+    #: of its tasks
+    keys: frozenset[bytes]
+
+    def is_of(self, batch: Batch) -> bool:
+        """Whether it is that batch: its items are the same, which are mostly the very same."""
+        mine = self.batch
+        return (mine.cluster, mine.received_at) == (batch.cluster, batch.received_at) and (
+            tuple(mine.events) == tuple(batch.events) and tuple(mine.malformed) == tuple(batch.malformed)
+        )
 
 
 class Writing:
@@ -52,7 +70,7 @@ class Writing:
         self._upcoming = upcoming
         self._number = 0
         #: what the process has and was not told to write yet
-        self._ahead: Sequence[Event] | None = None
+        self._ahead: _Ahead | None = None
         self._asking = threading.Lock()
 
     @property
@@ -65,14 +83,7 @@ class Writing:
         with self._asking:
             if self._child is None and self._is_wanted():
                 self._start()
-            try:
-                recorded = self._beside(batch) or self._here(batch)
-            except BaseException:
-                self._forget()
-                raise
-            if recorded.stale:
-                self._forget()
-            return recorded
+            return self._beside(batch) or self._here(batch)
 
     def close(self) -> None:
         """Let the process end; at once if it does not answer."""
@@ -93,58 +104,63 @@ class Writing:
         """None when it was not written there, and is to be written here."""
         if self._child is None:
             return None
-        prepared = self._prepared(batch)
+        mine, self._ahead = self._ahead, None
+        prepared = None if mine is not None and mine.is_of(batch) else prepared_of(self._ledger, batch)
         try:
-            self._ask(_pipe(self._child.stdin), prepared, batch.position)
-            answer = pipes.receive(_pipe(self._child.stdout))
+            if prepared is not None:
+                mine = self._send(prepared, batch)
+            answer = self._answer(cast("_Ahead", mine), batch.position)
         except (OSError, EOFError, ValueError, TypeError) as error:  # the last two for what is no answer of ours
             self._give_up(error)
             return None
-        if answer[0] == scribe.AWAY:
-            raise getattr(errors, answer[1], errors.LedgerError)(answer[2])
-        if answer[0] == scribe.REFUSED:
-            log.debug("refused beside, tried here: %s: %s", *answer[1:], extra={"action": "refused_beside"})
-            self._forget()
-            return None
-        return Recorded(*answer)
+        except BaseException as error:
+            # Its answer would be taken for that of the next batch.
+            self._give_up(error)
+            raise
+        return self._understood(cast("_Ahead", mine), *answer)
 
-    def _prepared(self, batch: Batch) -> Prepared | None:
-        """None for what was sent ahead."""
-        if self._ahead is batch.events:
-            return None
-        if self._ahead is not None:
-            # Another one was foreseen, which will not be written now.
-            self._forget()
-        return prepared_of(self._ledger, batch)
-
-    def _ask(self, pipe: BinaryIO, prepared: Prepared | None, position: Position | None) -> None:
-        if prepared is not None:
-            self._send(pipe, prepared)
-        scribe.ask(pipe, self._number, position)
-        self._ahead = None
+    def _answer(self, mine: "_Ahead", position: Position | None) -> Sequence[Any]:
+        """What became of it, in the words of the other process."""
+        child = cast("subprocess.Popen[bytes]", self._child)
+        scribe.ask(_pipe(child.stdin), mine.number, position)
         following = self._upcoming()
         if following is not None and following.events:
-            self._send_ahead(pipe, following)
+            self._send_ahead(mine, following)
+        number, *answer = pipes.receive(_pipe(child.stdout))
+        if number != mine.number:
+            raise ValueError(f"asked for batch {mine.number}, and heard of {number}")
+        return list(answer)
 
-    def _send_ahead(self, pipe: BinaryIO, following: Gathered) -> None:
+    def _understood(self, mine: "_Ahead", word: str, *said: Any) -> Recorded | None:
+        if word == scribe.WRITTEN:
+            recorded, told = said
+            remember(self._ledger, mine.cluster_id, mine.remembered, told)
+            if self._ahead is not None and not told.keys().isdisjoint(self._ahead.keys):
+                self._ahead = None  # It was planned on what turned out to be otherwise.
+            return Recorded(*recorded)
+        self._ahead = None  # It builds on this one.
+        if word == scribe.AWAY:
+            raise getattr(errors, said[0], errors.LedgerError)(said[1])
+        log.debug("refused beside, tried here: %s: %s", *said, extra={"action": "refused_beside"})
+        return None
+
+    def _send_ahead(self, mine: "_Ahead", following: Gathered) -> None:
         """It is prepared while the other process writes."""
         batch = Batch(following.cluster, following.events, following.malformed, following.received_at)
         try:
-            prepared = prepared_of(self._ledger, batch)
+            with self._ledger.stories.expecting(mine.remembered):
+                prepared = prepared_of(self._ledger, batch)
         except Exception as error:  # noqa: BLE001 - It is told when its turn comes, and tried again.
             log.debug("not sent ahead: %s", error, extra={"action": "not_sent_ahead"})
             return
-        self._send(pipe, prepared)
-        self._ahead = following.events
+        self._ahead = self._send(prepared, batch)
 
-    def _send(self, pipe: BinaryIO, prepared: Prepared) -> None:
+    def _send(self, prepared: Prepared, batch: Batch) -> "_Ahead":
         self._number += 1
-        scribe.hand_over(pipe, self._number, prepared)
-
-    def _forget(self) -> None:
-        """What was to be written was not: what is remembered of it is wrong, and what was sent ahead builds on it."""
-        self._ledger.stories.clear()
-        self._ahead = None
+        child = cast("subprocess.Popen[bytes]", self._child)
+        scribe.hand_over(_pipe(child.stdin), self._number, prepared)
+        keys = frozenset([plan.key for plan in prepared.plans])
+        return _Ahead(self._number, batch, prepared.cluster_id, prepared.remembered, keys)
 
     def _here(self, batch: Batch) -> Recorded:
         begun_s = time.monotonic()
@@ -180,8 +196,7 @@ class Writing:
             runtime.switch(is_beside=True)
             log.info("process %d writes from now on", child.pid, extra={"action": "scribe_started"})
 
-    def _give_up(self, error: Exception) -> None:
-        self._forget()
+    def _give_up(self, error: BaseException) -> None:
         log.warning(
             "the process that writes is gone (%s): writing here for now", error, extra={"action": "scribe_gone"}
         )

@@ -67,6 +67,81 @@ def test_somebody_else_was_faster(ledger: Ledger, looks: list[int]) -> None:
     assert is_right(ledger)
 
 
+def test_after_a_restart(ledger: Ledger, looks: list[int]) -> None:
+    """What was read of an open task is remembered: a recorder that begins anew reads it once."""
+    sent, *others = decoded(*succeeded())
+    put(ledger, sent)
+    with open_ledger(url_of(ledger)) as beside:
+        for event in others:
+            put(beside, event)
+
+    assert looks == [1]
+    assert is_right(ledger)
+
+
+def test_one_known_event(ledger: Ledger, looks: list[int]) -> None:
+    """An event that is known already costs its own task a look, and no other."""
+    first, second = decoded(*succeeded(uuid="a")), decoded(*succeeded(NOON + 9, "b"))
+    put(ledger, first[0], second[0])
+    put(ledger, first[0], first[1], *second[1:])
+
+    assert looks == [1]
+    assert is_right(ledger)
+
+
+def test_known_in_another_shape(ledger: Ledger) -> None:
+    """Of an event that is known the ledger's copy counts: what comes again may hold what is redacted there by now."""
+    sent, received, started, _ = decoded(*succeeded())
+    put(ledger, sent.with_body(sent.body.replace(b"(4187,)", b"[gone]")))
+    with open_ledger(url_of(ledger)) as beside:
+        put(beside, sent)
+        put(beside, received, started)
+
+    assert is_right(ledger)
+
+
+def test_known_in_another_cluster(ledger: Ledger) -> None:
+    """One broker under two names: what one cluster has is not remembered as the other's."""
+    sent, received, started, ended = decoded(*succeeded())
+    with open_ledger(url_of(ledger)) as beside:
+        for where, cluster, event in (
+            (ledger, "a", sent), (ledger, "b", received), (beside, "a", started), (beside, "b", started),
+            (beside, "b", ended),
+        ):  # fmt: skip
+            record(where, Batch(cluster, [event], received_at=AT))
+
+    assert is_right(ledger)
+
+
+@pytest.mark.parametrize("field", ["name", "queue", "routing_key", "kwargs"])
+def test_odd_values(ledger: Ledger, field: str) -> None:
+    """Values that are equal and not spelled the same, and objects, whose order differs, are what their events say."""
+    for values in ((1, True, 1.0), (0, False, -0.0, 0.0), ({"b": 1, "a": 2}, {"a": 2, "b": 1}, [{"d": 1, "c": 2}])):
+        lives = [
+            task_event(kind, NOON + number, f"{values!r}-{number}", **({field: value} if kind == "received" else {}))
+            for number, value in enumerate(values)
+            for kind in ("received", "started")
+        ]
+        put(ledger, *decoded(*lives[::2]))
+        put(ledger, *decoded(*lives[1::2]))
+
+    assert is_right(ledger)
+
+
+def test_a_pruned_story(ledger: Ledger) -> None:
+    """A task that was pruned, and that somebody else told of since, is not what is remembered of it."""
+    sent, received, started, ended = decoded(*succeeded())
+    with open_ledger(url_of(ledger)) as beside:
+        put(ledger, sent)
+        with ledger.write() as connection:
+            for table in (schema.event, schema.task, schema.run):
+                connection.execute(table.delete())
+        put(beside, received)
+        put(ledger, started, ended)
+
+    assert rebuild.rebuild(ledger, dry_run=True).tasks == 0
+
+
 def test_what_was_not_written_is_forgotten(ledger: Ledger) -> None:
     """A batch that failed leaves nothing in memory that could be taken for an event of somebody else."""
     sent, received, started, ended = decoded(*succeeded())
@@ -151,10 +226,11 @@ def test_in_a_plan_of_another_process(ledger: Ledger, tmp_path: Any) -> None:
     with (tmp_path / "pipe").open("rb") as pipe:
         found = restored(receive(pipe))
 
-    assert found == prepared
+    assert found == prepared._replace(remembered={})
+    assert [event.type for event in found.apart] == ["worker-heartbeat"]
     with open_ledger(url_of(ledger)) as beside:
-        assert write(beside, found, None) == Recorded(new=len(events))
-        assert write(beside, found, None) == Recorded(duplicate=len(events))
+        assert write(beside, found, None)[0] == Recorded(new=len(events))
+        assert write(beside, found, None)[0] == Recorded(duplicate=len(events))
     assert is_right(ledger)
 
 

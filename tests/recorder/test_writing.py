@@ -252,6 +252,59 @@ class TestSentAhead:
                 asked.close()
             assert str(rebuild.rebuild(ledger, dry_run=True)) == "nothing"
 
+    def test_malformed_input_that_came_later(self, sqlite_url: str) -> None:
+        """What is malformed and goes with a batch that was sent ahead is kept as well."""
+        first, second = gathered(*story(1)), gathered(*story(2))
+        foreseen = iter([second, None, None])
+        with open_ledger(sqlite_url) as ledger:
+            asked = Writing(ledger, Settings(database_url=sqlite_url, writer="on"), lambda: next(foreseen))
+            try:
+                asked.record(Batch("default", first.events, (), AT, None))
+                said = asked.record(Batch("default", second.events, tuple(decode(b"[1]")), AT, None))
+            finally:
+                asked.close()
+        assert (said.new, said.quarantined) == (len(second.events), 1)
+
+    def test_what_builds_on_one_that_was_known(self, sqlite_url: str) -> None:
+        """What was planned on an event that is there in another shape, as after redaction, is planned again."""
+        sent, received, started, _ = story(1)
+        first, second = gathered(sent, received), gathered(started)
+        foreseen = iter([second, None])
+        with open_ledger(sqlite_url) as ledger, open_ledger(sqlite_url) as beside:
+            record(beside, batch(sent.with_body(sent.body.replace(b"(4187,)", b"[gone]"))))
+            asked = Writing(ledger, Settings(database_url=sqlite_url, writer="on"), lambda: next(foreseen))
+            try:
+                assert asked.record(Batch("default", first.events, (), AT, None)) == Recorded(new=1, duplicate=1)
+                assert asked.record(Batch("default", second.events, (), AT, None)) == Recorded(new=1)
+                assert asked.pid is not None
+            finally:
+                asked.close()
+            assert str(rebuild.rebuild(ledger, dry_run=True)) == "nothing"
+
+    def test_closed_in_between(self, sqlite_url: str) -> None:
+        """What was sent ahead to a process that is closed is not taken for written."""
+        sent, received, started, ended = story(1)
+        foreseen = iter([gathered(received)])
+        with open_ledger(sqlite_url) as ledger, open_ledger(sqlite_url) as beside:
+            asked = Writing(ledger, Settings(database_url=sqlite_url, writer="on"), lambda: next(foreseen))
+            asked.record(batch(sent))
+            asked.close()
+            record(beside, batch(started))
+            asked.record(batch(ended))
+            assert asked.pid is None
+            assert str(rebuild.rebuild(ledger, dry_run=True)) == "nothing"
+
+    def test_an_error_in_between(self, sqlite_url: str) -> None:
+        """An answer that nobody waited for is not taken for that of the next batch."""
+        with open_ledger(sqlite_url) as ledger:
+            asked = Writing(ledger, Settings(database_url=sqlite_url, writer="on"), lambda: 1 / 0)  # type: ignore[arg-type,return-value]
+            with pytest.raises(ZeroDivisionError):
+                asked.record(batch(*story(1)))
+            said = asked.record(batch(*story(1), *story(2)))
+            asked.close()
+            assert said.new + said.duplicate == 2 * len(story(1))
+            assert count(ledger) == 2 * len(story(1))
+
 
 class TestLife:
     def test_killed(self, sqlite_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
