@@ -327,3 +327,44 @@ class TestCoverageAfterTheSpool:
             listening(AT + 4 * SAME_ARRIVAL),
         ]
         assert waiting.damaged == 1
+
+
+class TestUpcoming:
+    """What can be prepared while the writer has something else in hand."""
+
+    @pytest.mark.parametrize(
+        ("waits", "is_sure"),
+        [
+            ([], False),
+            ([("a",)], False),
+            ([("a", "b", "c")], True),
+            ([("a",), ("b", "c")], True),
+            ([("a", "b"), ("c", "d")], True),
+            ([("a",), None], True),
+            ([None], False),
+        ],
+        ids=["nothing", "a part", "a batch", "parts of one", "more than one", "the last", "no batch"],
+    )
+    def test_it_is_what_comes_next(self, tmp_path: Path, waits: list[tuple[str, ...] | None], is_sure: bool) -> None:
+        """What is said to come next does so, whatever is put down meanwhile; where that is not sure, nothing is said."""
+        with backlog(tmp_path, batch_size=3) as waiting:
+            waiting.put(gathered("x", "y", "z"))
+            waiting.take(0)
+            for one in waits:
+                waiting.put(Interrupted("default", "away") if one is None else gathered(*one))
+            foreseen = waiting.upcoming()
+            waiting.put(gathered("late"))
+            waiting.written()
+
+            assert (foreseen is not None) == is_sure
+            assert foreseen is None or foreseen == waiting.take(0)
+
+    def test_from_the_spool(self, tmp_path: Path) -> None:
+        """What is read from the spool is not foreseen, nor is anything while that is written."""
+        with backlog(tmp_path, batch_size=3) as waiting:
+            waiting.put(gathered("x", "y", "z"))
+            waiting.spill()
+            waiting.take(0)
+            waiting.put(gathered("a", "b", "c"))
+
+            assert waiting.upcoming() is None
