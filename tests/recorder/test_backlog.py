@@ -346,7 +346,7 @@ class TestUpcoming:
         ids=["nothing", "a part", "a batch", "parts of one", "more than one", "the last", "no batch"],
     )
     def test_it_is_what_comes_next(self, tmp_path: Path, waits: list[tuple[str, ...] | None], is_sure: bool) -> None:
-        """What is said to come next does so, whatever is put down meanwhile; where that is not sure, nothing is said."""
+        """What is said to come next does so, whatever comes meanwhile; where that is not sure, nothing is said."""
         with backlog(tmp_path, batch_size=3) as waiting:
             waiting.put(gathered("x", "y", "z"))
             waiting.take(0)
