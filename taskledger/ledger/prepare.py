@@ -70,12 +70,10 @@ def prepare(
 
     What is known of open tasks is taken from `ledger.stories`. Raises LedgerAway when the numbers cannot be had.
     """
-    labels = ledger.labels
-    missing = set(_unknown_names(labels, cluster, events))
+    labels, ordered = ledger.labels, _each_once(events)
+    missing = set(_unknown_names(labels, cluster, ordered))
     if missing:
         labels.intern(missing)
-    unique = {event.id: event for event in events}
-    ordered = [unique[event_id] for event_id in sorted(unique)]
     cluster_id = labels.number(Kind.CLUSTER, cluster)
     types = {kind: labels.number(Kind.TYPE, kind) for kind in {event.type for event in ordered}}
     by_task = _by_task(ordered)
@@ -93,6 +91,12 @@ def prepare(
         malformed,
         remembered,
     )
+
+
+def _each_once(events: Iterable[Event]) -> list[Event]:
+    """In the order of their ids, which is that of their milliseconds."""
+    unique = {event.id: event for event in events}
+    return [unique[event_id] for event_id in sorted(unique)]
 
 
 def only(prepared: Prepared, kept: Collection[bytes]) -> Prepared:
