@@ -67,9 +67,13 @@ def _from_events(
     facts_of = [unpack_task_id(key) for key in settled_keys]
     settlements = settled.of(connection, ledger.labels, cluster_id, facts_of) if facts_of else {}
     told = _stored(connection, cluster_id, sizes)
-    facts = {key: ([event_of(key, *row) for row in told[key] or ()], number) for key, number in sizes.items()}
-    for key in [key for key, found in told.items() if found is None]:
-        facts[key] = (ends_of(connection, cluster_id, unpack_task_id(key)), sizes[key])
+    stories = {
+        key: ends_of(connection, cluster_id, unpack_task_id(key))
+        if found is None
+        else [event_of(key, *row) for row in found]
+        for key, found in told.items()
+    }
+    facts = {key: (story, sizes[key]) for key, story in stories.items()}
     made, rows = projections(facts, settlements), Rows(ledger.labels, cluster_id)
     found: Told = {key: None if one.state.is_end else told[key] for key, one in made.items()}
     return [rows.plan(one, key) for key, one in made.items()], found

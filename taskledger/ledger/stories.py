@@ -42,11 +42,6 @@ class Stories:
         finally:
             self._expected = {}
 
-    def clear(self) -> None:
-        """Forget all."""
-        self._stories.clear()
-        self._events = 0
-
     def keep(self, told: Remembered) -> None:
         """Remember these stories and forget those that are None; beyond MAX_EVENTS the oldest go."""
         for key, story in told.items():

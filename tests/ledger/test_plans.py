@@ -239,7 +239,6 @@ def test_an_event_twice_in_a_batch(ledger: Ledger) -> None:
     sent, *_ = decoded(*succeeded())
 
     assert len(prepare(ledger, "default", AT, [sent, sent]).rows) == 1
-    ledger.stories.clear()
     assert put(ledger, sent, sent) == Recorded(new=1, duplicate=1)
     with ledger.read() as connection:
         assert connection.execute(select(schema.task.c.id, schema.task.c.events)).all() == [(TASK, 1)]

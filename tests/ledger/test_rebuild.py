@@ -336,7 +336,6 @@ def _fold_from_scratch(ledger: Ledger, told: Sequence[dict[str, Any]]) -> None:
         for table in (*TABLES, schema.event):
             connection.execute(table.delete())
     ledger.heard.clear()
-    ledger.stories.clear()
     half = len(told) // 2
     record_all(ledger, told[:half])
     record_all(ledger, told[half:], size=40)

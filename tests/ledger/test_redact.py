@@ -80,7 +80,6 @@ def test_as_if_it_had_come_so(ledger: Ledger, tmp_path: Path) -> None:
     with ledger.write() as connection:
         for table in ("event", "task", "run", "failure_group"):
             connection.execute(text(f"DELETE FROM {table}"))
-    ledger.stories.clear()
     tell(ledger, *raw, redaction=RULES)
 
     assert str(done) == "1 task, 3 events"

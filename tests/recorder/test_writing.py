@@ -41,6 +41,19 @@ def writing(url: str, mode: str = "on") -> Iterator[Writing]:
             made.close()
 
 
+@contextmanager
+def foreseeing(url: str, *foreseen: Gathered | None) -> Iterator[tuple[Ledger, Ledger, Writing]]:
+    """A ledger, the same as another recorder has it, and who writes and is told what comes next; every row is right."""
+    turns = iter(foreseen)
+    with open_ledger(url) as ledger, open_ledger(url) as beside:
+        asked = Writing(ledger, Settings(database_url=url, writer="on"), lambda: next(turns, None))
+        try:
+            yield ledger, beside, asked
+        finally:
+            asked.close()
+        assert str(rebuild.rebuild(ledger, dry_run=True)) == "nothing"
+
+
 #: when all of it was heard
 AT = 1_700_000_000_000_000
 
@@ -202,103 +215,75 @@ class TestSentAhead:
     def test_what_builds_on_another(self, sqlite_url: str) -> None:
         """What was planned after a batch that is not written now does not take its events for written."""
         sent, received, started, ended = story(1)
-        foreseen = iter([gathered(received), None, None])
-        with open_ledger(sqlite_url) as ledger, open_ledger(sqlite_url) as beside:
-            asked = Writing(ledger, Settings(database_url=sqlite_url, writer="on"), lambda: next(foreseen))
-            try:
-                asked.record(batch(sent))
-                record(beside, batch(started))
-                # One of the two is in the ledger, and not the one that was foreseen.
-                asked.record(batch(ended))
-                assert asked.pid is not None
-            finally:
-                asked.close()
-            assert str(rebuild.rebuild(ledger, dry_run=True)) == "nothing"
+        with foreseeing(sqlite_url, gathered(received)) as (_, beside, asked):
+            asked.record(batch(sent))
+            record(beside, batch(started))
+            # One of the two is in the ledger, and not the one that was foreseen.
+            asked.record(batch(ended))
+            assert asked.pid is not None
 
     def test_what_builds_on_one_that_failed(self, database_url: str) -> None:
         """What was sent ahead of a batch of which the database refuses something is planned again."""
         sent, received, started, ended = story(1)
         never = Event(b"i" * 16, "task-sent", 2**70, "h", 1, 1, "t", b"{}")
         first, second = gathered(received, never), gathered(ended)
-        foreseen = iter([first, second, None, None])
-        with open_ledger(database_url) as ledger, open_ledger(database_url) as beside:
-            asked = Writing(ledger, Settings(database_url=database_url, writer="on"), lambda: next(foreseen))
-            try:
-                asked.record(batch(sent))
-                with pytest.raises(Exception, match=r"(?i)large|range|overflow|convert"):
-                    asked.record(Batch("default", first.events, (), AT, None))
-                record(beside, batch(started))
-                asked.record(Batch("default", second.events, (), AT, None))
-                assert asked.pid is not None
-            finally:
-                asked.close()
-            assert str(rebuild.rebuild(ledger, dry_run=True)) == "nothing"
+        with foreseeing(database_url, first, second) as (_, beside, asked):
+            asked.record(batch(sent))
+            with pytest.raises(Exception, match=r"(?i)large|range|overflow|convert"):
+                asked.record(Batch("default", first.events, (), AT, None))
+            record(beside, batch(started))
+            asked.record(Batch("default", second.events, (), AT, None))
+            assert asked.pid is not None
 
     def test_what_is_too_old(self, sqlite_url: str) -> None:
         """What was planned on an event that was then too old to be taken is planned again."""
         sent, received, _, ended = story(1)
         first, second = gathered(sent), gathered(ended)
-        foreseen = iter([first, second, None])
-        with open_ledger(sqlite_url) as ledger, open_ledger(sqlite_url) as beside:
-            asked = Writing(ledger, Settings(database_url=sqlite_url, writer="on"), lambda: next(foreseen))
-            try:
-                asked.record(batch(*story(2)))
-                with ledger.write() as connection:
-                    connection.execute(schema.mark.insert(), {"name": "pruned_before_at", "value": sent.at + 1})
-                assert asked.record(Batch("default", first.events, (), AT, None)).stale == 1
-                record(beside, batch(received))
-                assert asked.record(Batch("default", second.events, (), AT, None)).new == 1
-            finally:
-                asked.close()
-            assert str(rebuild.rebuild(ledger, dry_run=True)) == "nothing"
+        with foreseeing(sqlite_url, first, second) as (ledger, beside, asked):
+            asked.record(batch(*story(2)))
+            with ledger.write() as connection:
+                connection.execute(schema.mark.insert(), {"name": "pruned_before_at", "value": sent.at + 1})
+            assert asked.record(Batch("default", first.events, (), AT, None)).stale == 1
+            record(beside, batch(received))
+            assert asked.record(Batch("default", second.events, (), AT, None)).new == 1
 
     def test_malformed_input_that_came_later(self, sqlite_url: str) -> None:
         """What is malformed and goes with a batch that was sent ahead is kept as well."""
         first, second = gathered(*story(1)), gathered(*story(2))
-        foreseen = iter([second, None, None])
-        with open_ledger(sqlite_url) as ledger:
-            asked = Writing(ledger, Settings(database_url=sqlite_url, writer="on"), lambda: next(foreseen))
-            try:
-                asked.record(Batch("default", first.events, (), AT, None))
-                said = asked.record(Batch("default", second.events, tuple(decode(b"[1]")), AT, None))
-            finally:
-                asked.close()
-        assert (said.new, said.quarantined) == (len(second.events), 1)
+        with foreseeing(sqlite_url, second) as (_, _, asked):
+            asked.record(Batch("default", first.events, (), AT, None))
+            said = asked.record(Batch("default", second.events, tuple(decode(b"[1]")), AT, None))
+            assert (said.new, said.quarantined) == (len(second.events), 1)
 
     def test_what_builds_on_one_that_was_known(self, sqlite_url: str) -> None:
         """What was planned on an event that is there in another shape, as after redaction, is planned again."""
         sent, received, started, _ = story(1)
         first, second = gathered(sent, received), gathered(started)
-        foreseen = iter([second, None])
-        with open_ledger(sqlite_url) as ledger, open_ledger(sqlite_url) as beside:
+        with foreseeing(sqlite_url, second) as (_, beside, asked):
             record(beside, batch(sent.with_body(sent.body.replace(b"(4187,)", b"[gone]"))))
-            asked = Writing(ledger, Settings(database_url=sqlite_url, writer="on"), lambda: next(foreseen))
-            try:
-                assert asked.record(Batch("default", first.events, (), AT, None)) == Recorded(new=1, duplicate=1)
-                assert asked.record(Batch("default", second.events, (), AT, None)) == Recorded(new=1)
-                assert asked.pid is not None
-            finally:
-                asked.close()
-            assert str(rebuild.rebuild(ledger, dry_run=True)) == "nothing"
+            assert asked.record(Batch("default", first.events, (), AT, None)) == Recorded(new=1, duplicate=1)
+            assert asked.record(Batch("default", second.events, (), AT, None)) == Recorded(new=1)
+            assert asked.pid is not None
 
     def test_closed_in_between(self, sqlite_url: str) -> None:
         """What was sent ahead to a process that is closed is not taken for written."""
         sent, received, started, ended = story(1)
-        foreseen = iter([gathered(received)])
-        with open_ledger(sqlite_url) as ledger, open_ledger(sqlite_url) as beside:
-            asked = Writing(ledger, Settings(database_url=sqlite_url, writer="on"), lambda: next(foreseen))
+        with foreseeing(sqlite_url, gathered(received)) as (_, beside, asked):
             asked.record(batch(sent))
             asked.close()
             record(beside, batch(started))
             asked.record(batch(ended))
             assert asked.pid is None
-            assert str(rebuild.rebuild(ledger, dry_run=True)) == "nothing"
 
     def test_an_error_in_between(self, sqlite_url: str) -> None:
         """An answer that nobody waited for is not taken for that of the next batch."""
+
+        def broken() -> Gathered | None:
+            raise RuntimeError("what comes next cannot be told")
+
         with open_ledger(sqlite_url) as ledger:
-            asked = Writing(ledger, Settings(database_url=sqlite_url, writer="on"), lambda: 1 / 0)  # type: ignore[arg-type,return-value]
-            with pytest.raises(ZeroDivisionError):
+            asked = Writing(ledger, Settings(database_url=sqlite_url, writer="on"), broken)
+            with pytest.raises(RuntimeError, match="what comes next"):
                 asked.record(batch(*story(1)))
             said = asked.record(batch(*story(1), *story(2)))
             asked.close()
